@@ -1,0 +1,7 @@
+//! The graph IR: typed tensor operations in regions. See [`op`] for the table of operations.
+
+pub mod attribute;
+pub mod graph;
+pub mod infer;
+pub mod op;
+pub mod types;

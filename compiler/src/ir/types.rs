@@ -1,0 +1,204 @@
+//! Types of the graph: dtypes, shapes with concrete sizes, and splat literals.
+//!
+//! Expects: nothing.
+//! Guarantees: every type here orders, hashes and compares exactly (floats by their bits), so that e-graph and caches may key on them.
+//! Leaves out: symbolic dims; they are solved before a graph exists.
+
+use std::fmt;
+
+/// What one element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dtype {
+    /// IEEE single.
+    F32,
+    /// IEEE double.
+    F64,
+    /// Signed 32 bits.
+    I32,
+    /// Signed 64 bits.
+    I64,
+    /// Unsigned 32 bits.
+    U32,
+    /// 0 or 1 in one byte.
+    Bool,
+}
+
+impl Dtype {
+    /// All of them.
+    pub const ALL: [Dtype; 6] = [Dtype::F32, Dtype::F64, Dtype::I32, Dtype::I64, Dtype::U32, Dtype::Bool];
+
+    /// Its name in the language and in every text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F64 => "f64",
+            Dtype::I32 => "i32",
+            Dtype::I64 => "i64",
+            Dtype::U32 => "u32",
+            Dtype::Bool => "bool",
+        }
+    }
+
+    /// The dtype of that name.
+    pub fn from_name(name: &str) -> Option<Dtype> {
+        Dtype::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    /// Bytes of one element in memory.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Dtype::F64 | Dtype::I64 => 8,
+            Dtype::F32 | Dtype::I32 | Dtype::U32 => 4,
+            Dtype::Bool => 1,
+        }
+    }
+
+    /// Whether derivatives exist for it.
+    pub fn is_float(self) -> bool {
+        matches!(self, Dtype::F32 | Dtype::F64)
+    }
+
+    /// Whether it holds whole numbers (not bool).
+    pub fn is_integer(self) -> bool {
+        matches!(self, Dtype::I32 | Dtype::I64 | Dtype::U32)
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Sizes of the axes, outermost first; row-major in memory. An axis may be empty.
+pub type Shape = Vec<u64>;
+
+/// Dtype and shape of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorType {
+    /// Of every element.
+    pub dtype: Dtype,
+    /// Of the axes; none for a scalar.
+    pub shape: Shape,
+}
+
+impl TensorType {
+    /// A tensor of these.
+    pub fn new(dtype: Dtype, shape: impl Into<Shape>) -> Self {
+        TensorType { dtype, shape: shape.into() }
+    }
+
+    /// A rank-0 tensor.
+    pub fn scalar(dtype: Dtype) -> Self {
+        TensorType { dtype, shape: Shape::new() }
+    }
+
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Number of elements; 1 for a scalar.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> u64 {
+        self.elements() * self.dtype.bytes()
+    }
+}
+
+impl fmt::Display for TensorType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes: Vec<String> = self.shape.iter().map(u64::to_string).collect();
+        write!(formatter, "{}[{}]", self.dtype, sizes.join(", "))
+    }
+}
+
+/// The type of a node: a tensor, or what a scan returns.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Type {
+    /// One tensor.
+    Tensor(TensorType),
+    /// Several tensors, taken apart by `project`.
+    Tuple(Vec<TensorType>),
+}
+
+impl Type {
+    /// The tensor type, unless it is a tuple.
+    pub fn tensor(&self) -> Option<&TensorType> {
+        match self {
+            Type::Tensor(tensor) => Some(tensor),
+            Type::Tuple(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Type::Tensor(tensor) => tensor.fmt(formatter),
+            Type::Tuple(tensors) => {
+                let parts: Vec<String> = tensors.iter().map(TensorType::to_string).collect();
+                write!(formatter, "({})", parts.join(", "))
+            }
+        }
+    }
+}
+
+/// One number with its dtype, compared by bits: `0.0` and `-0.0` differ, a NaN equals itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Literal {
+    /// Its dtype.
+    pub dtype: Dtype,
+    bits: u64,
+}
+
+impl Literal {
+    /// The nearest value of `dtype`: floats round once, whole numbers saturate, bool is `value != 0`.
+    pub fn new(dtype: Dtype, value: f64) -> Literal {
+        let bits = match dtype {
+            Dtype::F32 => f64::from(value as f32).to_bits(),
+            Dtype::F64 => value.to_bits(),
+            Dtype::I32 => i64::from(value as i32) as u64,
+            Dtype::I64 => (value as i64) as u64,
+            Dtype::U32 => u64::from(value as u32),
+            Dtype::Bool => u64::from(value != 0.0),
+        };
+        Literal { dtype, bits }
+    }
+
+    /// A whole number, exact in `i64` where a float could not hold it.
+    pub fn integer(dtype: Dtype, value: i64) -> Literal {
+        if dtype == Dtype::I64 { Literal { dtype, bits: value as u64 } } else { Literal::new(dtype, value as f64) }
+    }
+
+    /// As a double.
+    pub fn as_f64(self) -> f64 {
+        if self.dtype.is_float() { f64::from_bits(self.bits) } else { self.bits as i64 as f64 }
+    }
+
+    /// As a whole number; floats truncate.
+    pub fn as_i64(self) -> i64 {
+        if self.dtype.is_float() { f64::from_bits(self.bits) as i64 } else { self.bits as i64 }
+    }
+}
+
+impl fmt::Display for Literal {
+    /// The shortest text that reads back to the same bits (NaN payloads aside).
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.dtype {
+            Dtype::F32 => write!(formatter, "{:?}", self.as_f64() as f32),
+            Dtype::F64 => write!(formatter, "{:?}", self.as_f64()),
+            Dtype::Bool => write!(formatter, "{}", self.bits != 0),
+            _ => write!(formatter, "{}", self.as_i64()),
+        }
+    }
+}
+
+impl fmt::Debug for Literal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.dtype, self)
+    }
+}

@@ -1,0 +1,13 @@
+//! The compiler of `bpc`: a checked program becomes one native function for each training step.
+//!
+//! Expects: a program loaded by `bpc-lang`, and the sizes and rules that its user chose.
+//! Guarantees: same texts and options in, same bytes out; no clock, environment, thread count or file is read here
+//! (the `bpc` program beside this library does that).
+//! Leaves out: what runs beside the generated code (`bpc-runtime`).
+
+pub mod codegen;
+pub mod differentiate;
+pub mod egraph;
+pub mod ir;
+pub mod kernel;
+pub mod lower;

