@@ -22,6 +22,8 @@ pub enum Attribute {
     Literal(Literal),
     /// A dtype and shape.
     Type(TensorType),
+    /// Several of those.
+    Types(Vec<TensorType>),
     /// A name in quotes.
     Text(String),
     /// A region.
@@ -88,6 +90,7 @@ direct_field!(
     Dtype = Dtype,
     Literal = Literal,
     TensorType = Type,
+    Vec<TensorType> = Types,
     String = Text,
     RegionId = Region,
     InputRole = Role

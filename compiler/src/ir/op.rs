@@ -264,8 +264,11 @@ op_table! {
     /// A loop. Operands: `carries` first values, then `sequences` tensors [length, ..], then values the body sees
     /// unchanged. The region's inputs are the same with the leading axis of the sequences gone; its results are the
     /// next carries, then what is stacked. The result is the last carries, then the stacks [length, ..].
-    /// `reverse` walks from the last step to the first; stacks stay in place.
-    Scan "scan" (..) { carries: u32, sequences: u32, length: u64, reverse: bool, body: RegionId } Other, infer::scan;
+    /// `reverse` walks from the last step to the first; stacks stay in place. `stacks` holds the types of the stacks
+    /// with their leading axis.
+    Scan "scan" (..) {
+        carries: u32, sequences: u32, length: u64, reverse: bool, stacks: Vec<TensorType>, body: RegionId
+    } Other, infer::scan;
     /// One part of a tuple.
     Project "project" (tuple) { index: u32 } Other, infer::project;
 
@@ -282,8 +285,10 @@ op_table! {
     /// Result `index` of the rule `body`, which the operands match input by input (see `ruled`; for a primitive they are
     /// its operands, its result and the cotangent of its result): a cotangent that stays opaque until expansion. `of`
     /// and `rule` name the differentiated operation and the rule, so that the vjps of two rules are different
-    /// operations and never equal. The vjp of an `estimator` has no derivative itself.
-    Vjp "vjp" (..) { of: String, rule: String, index: u32, estimator: bool, body: RegionId } Marker, infer::vjp;
+    /// operations and never equal. The vjp of an `estimator` has no derivative itself. `ty` is the type of that result.
+    Vjp "vjp" (..) {
+        of: String, rule: String, index: u32, estimator: bool, ty: TensorType, body: RegionId
+    } Marker, infer::vjp;
     /// The derivative of a float scalar by `wrt`, before differentiation: lowering of `grad(loss, x)`.
     Grad "grad" (loss wrt) {} Marker, infer::grad;
 }
