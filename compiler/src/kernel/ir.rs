@@ -71,9 +71,12 @@ pub enum Place {
     State(u64),
     /// This many bytes into the workspace; 64-byte aligned. Buffers whose lives do not overlap may share bytes.
     Workspace(u64),
-    /// This many bytes into the scratch of one worker: the row of a nest, alive for one outer iteration only; its shape is that
-    /// of the inner axes of the stage that writes it.
+    /// This many bytes into the scratch of one worker: what one outer iteration of a nest hands from stage to stage;
+    /// 64-byte aligned, alive for that iteration only. Maps into it do not use the outer axes.
     Scratch(u64),
+    /// The slice of another buffer that belongs to the turn of the [`Repeat`] that lists it: turn t begins t times the
+    /// bytes of this buffer after the beginning of the other. Nothing is copied; only the dtype aligns it.
+    Slice(BufferId),
 }
 
 /// One thing to do.
@@ -96,7 +99,9 @@ pub enum Step {
     Repeat(Repeat),
 }
 
-/// Loops over `outer`, in each iteration the stages one after the other. Outer iterations are independent: workers share them.
+/// Loops over `outer`, in each iteration the stages one after the other. Outer iterations are independent: workers share
+/// them. In a nest of one stage the `inner` iterations are independent too: where `outer` is empty (a flat map, a sum
+/// over columns), workers may share the first inner axis.
 #[derive(Clone, Debug)]
 pub struct Nest {
     /// For people: the operations inside.
@@ -105,10 +110,12 @@ pub struct Nest {
     pub outer: Vec<u64>,
     /// One after the other.
     pub stages: Vec<Stage>,
+    /// Bytes of scratch that a worker needs: all [`Place::Scratch`] buffers of this nest lie below.
+    pub scratch_bytes: u64,
 }
 
 /// Loops over the outer axes, then `inner` axes, then `reduced` axes; axes are numbered in this order. Without
-/// reductions it maps; with them, values from `first_after` on are computed once after the reduced loops.
+/// reductions it maps; with them, values from `n_inside` on are computed once after the reduced loops.
 #[derive(Clone, Debug, Default)]
 pub struct Stage {
     /// Sizes of the axes of this stage.
@@ -123,7 +130,8 @@ pub struct Stage {
     pub dtypes: cranelift_entity::SecondaryMap<ValueId, Option<Dtype>>,
     /// What is reduced.
     pub reductions: Vec<Reduction>,
-    /// How many of `values` stand inside the reduced loops; the rest, after them, may use [`Scalar::Reduced`] and not those inside.
+    /// How many of `values` stand inside the reduced loops (all of them where nothing is reduced); the rest, after them,
+    /// may use [`Scalar::Reduced`] and not those inside.
     pub n_inside: u32,
     /// What is written: without reductions at every (outer, inner) place; the same with them, after the reduced loops.
     pub stores: Vec<Store>,
@@ -157,7 +165,7 @@ pub enum ReductionKind {
 /// A place in memory as a function of the loop axes: `offset + sum(strides[axis] * axis)`, in elements.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AffineMap {
-    /// Where axis values of zero lead.
+    /// Where zeros on all axes lead.
     pub offset: i64,
     /// One for each loop axis of the stage (outer, inner, reduced).
     pub strides: Vec<i64>,
@@ -172,8 +180,6 @@ pub struct Guard {
     pub low: i64,
     /// First coordinate beyond.
     pub high: i64,
-    /// Only where (map - low) is a multiple of this; 1 for every one. With more than 1, `map` counts unscaled positions.
-    pub step: i64,
 }
 
 /// A scalar computation. Arithmetic means what the op table says.
@@ -284,8 +290,9 @@ pub struct ProductOperand {
     pub batch_strides: Vec<i64>,
 }
 
-/// A loop of `length` turns over steps. Carries are buffers that the body reads and, through `advance`, gets anew for the next turn;
-/// sequences are read and stacks written a slice a turn.
+/// A loop of `length` turns over steps. Carries are buffers that the body reads and that hold the next value after the
+/// turn, written there by the body itself or through `advance`; sequences are read and stacks written a slice a turn,
+/// in place: their slice buffers are [`Place::Slice`]s.
 #[derive(Clone, Debug)]
 pub struct Repeat {
     /// For people.
@@ -294,14 +301,14 @@ pub struct Repeat {
     pub length: u64,
     /// From the last turn to the first.
     pub reverse: bool,
-    /// (whole, slice): before a turn, slice t of the whole is what the slice buffer holds.
+    /// (whole, slice): what the body reads of a sequence.
     pub sequences: Vec<(BufferId, BufferId)>,
     /// (first value, carry): copied once before the first turn.
     pub initial: Vec<(BufferId, BufferId)>,
     /// The body.
     pub steps: Vec<Step>,
-    /// (slice, whole): after a turn, the slice buffer's content is slice t of the whole.
+    /// (slice, whole): what the body writes of a stack.
     pub stacks: Vec<(BufferId, BufferId)>,
-    /// (next value, carry): all copied after every turn, after the stacks.
+    /// (next value, carry): all copied after every turn. No carry is a next value here, so the order does not matter.
     pub advance: Vec<(BufferId, BufferId)>,
 }
