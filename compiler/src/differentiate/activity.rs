@@ -1,0 +1,60 @@
+//! Which nodes a derivative flows through.
+//!
+//! Expects: a region without `grad` markers.
+//! Guarantees: an `active` node depends on a target in a way that a cotangent must follow; a `discrete` one depends on
+//! it through an operation without derivative (a comparison, an arg max, a cast to whole numbers).
+//! Leaves out: whether an operation has a rule; the sweep asks when a cotangent arrives.
+
+use crate::ir::graph::{Node, NodeId, Region};
+use crate::ir::op::Op;
+use crate::ir::types::Type;
+use std::collections::BTreeSet;
+
+/// How the nodes of a region depend on the targets of a derivative.
+pub struct Activity {
+    /// Cotangents flow through these.
+    pub active: BTreeSet<NodeId>,
+    /// Discrete values that depend on a target.
+    pub discrete: BTreeSet<NodeId>,
+}
+
+/// Follows all uses of the targets, up to node `last`.
+pub fn analyze(region: &Region, targets: &[NodeId], last: NodeId) -> Activity {
+    let mut activity = Activity { active: targets.iter().copied().collect(), discrete: BTreeSet::new() };
+    for (id, node) in region.nodes.iter() {
+        if id > last {
+            break;
+        }
+        if activity.active.contains(&id) || matches!(node.op, Op::Stop {}) {
+            continue;
+        }
+        let depends = followed(node)
+            .iter()
+            .any(|operand| activity.active.contains(operand) || activity.discrete.contains(operand));
+        if depends {
+            if has_float(&node.ty) {
+                activity.active.insert(id);
+            } else {
+                activity.discrete.insert(id);
+            }
+        }
+    }
+    activity
+}
+
+/// The operands that matter: a rule answers for the arguments of its call alone, and a condition chooses without being
+/// part of the value.
+fn followed(node: &Node) -> &[NodeId] {
+    match &node.op {
+        Op::Ruled { arguments, .. } => &node.operands[1..=*arguments as usize],
+        Op::Select {} => &node.operands[1..],
+        _ => &node.operands,
+    }
+}
+
+fn has_float(ty: &Type) -> bool {
+    match ty {
+        Type::Tensor(tensor) => tensor.dtype.is_float(),
+        Type::Tuple(parts) => parts.iter().any(|part| part.dtype.is_float()),
+    }
+}

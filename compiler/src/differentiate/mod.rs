@@ -1,0 +1,223 @@
+//! Reverse-mode differentiation: every `grad` marker becomes cotangents made of `vjp` nodes.
+//!
+//! Expects: a verified graph from lowering, and a [`DerivativeTable`] for the primitives.
+//! Guarantees: the result holds no `grad` marker; for every use on the way from the scalar to what it is derived by
+//! there is one `vjp` node that names operation, rule and argument. No mathematics happens here: a rule is a region that
+//! expansion puts in the place of its `vjp` later. Nothing is lost in silence: a discrete operation on the way, or a
+//! target that no gradient reaches, is a diagnostic.
+//! Leaves out: simplification (the e-graph does it), and what a rule computes (the language says it).
+
+mod activity;
+mod diagnose;
+mod scan;
+mod sweep;
+
+use crate::ir::graph::{Graph, NodeId, OutputRole, Provenance, Region, RegionId};
+use crate::ir::op::Op;
+use crate::ir::types::{Literal, TensorType};
+use bpc_lang::diagnostics::Diagnostic;
+use std::collections::BTreeMap;
+
+/// The rule of one operation: its region, and the operand whose cotangent each result is.
+pub type Rule = (RegionId, Vec<u32>);
+
+/// Where the derivatives of primitives come from.
+pub trait DerivativeTable {
+    /// The exact rule of `op` at these types; its region is added to the graph and takes the operands, the result and the
+    /// cotangent of the result. `None` if the operation has no derivative.
+    ///
+    /// # Errors
+    /// Diagnostics of the rule's own text.
+    fn rule(
+        &mut self,
+        graph: &mut Graph,
+        op: &Op,
+        operands: &[TensorType],
+        result: &TensorType,
+    ) -> Result<Option<Rule>, Vec<Diagnostic>>;
+
+    /// The named rules that a program may choose for this operation or function.
+    fn choices(&self, name: &str) -> Vec<String>;
+}
+
+/// Replaces every `grad` marker of the graph.
+///
+/// # Errors
+/// A discrete operation on a trained path, a target that no gradient reaches, a derivative of an estimator.
+pub fn differentiate(graph: &Graph, table: &mut dyn DerivativeTable) -> Result<Graph, Vec<Diagnostic>> {
+    let mut pass = Pass { graph: Graph::default(), table, vjps: BTreeMap::new() };
+    let mut regions: BTreeMap<RegionId, RegionId> = BTreeMap::new();
+    for (id, region) in graph.regions.iter() {
+        let differentiated = pass.region(region, &regions)?;
+        regions.insert(id, pass.graph.add(differentiated));
+    }
+    Ok(pass.graph)
+}
+
+/// The graph under construction; regions are finished one after the other.
+struct Pass<'a> {
+    graph: Graph,
+    table: &'a mut dyn DerivativeTable,
+    /// The vjp of a result of a rule region, for second derivatives.
+    vjps: BTreeMap<(RegionId, u32), Rule>,
+}
+
+impl Pass<'_> {
+    /// A region with its markers replaced; `regions` maps the old graph's ids to the new ones.
+    fn region(&mut self, old: &Region, regions: &BTreeMap<RegionId, RegionId>) -> Result<Region, Vec<Diagnostic>> {
+        let mut new = Region::new(old.name.clone());
+        let mut map: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        let mut errors = Vec::new();
+        let saved = scans_under_gradients(old);
+        // All targets of one scalar are served by one sweep.
+        let mut targets: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        for node in old.nodes.values().filter(|node| matches!(node.op, Op::Grad {})) {
+            targets.entry(node.operands[0]).or_default().push(node.operands[1]);
+        }
+        let mut cotangents: BTreeMap<NodeId, BTreeMap<NodeId, NodeId>> = BTreeMap::new();
+        for (id, node) in old.nodes.iter() {
+            let copy = match &node.op {
+                Op::Grad {} => {
+                    let (loss, wrt) = (node.operands[0], node.operands[1]);
+                    if let std::collections::btree_map::Entry::Vacant(entry) = cotangents.entry(loss) {
+                        let wanted: Vec<NodeId> = targets[&loss].iter().map(|target| map[target]).collect();
+                        let seed = constant(&mut new, 1.0, map[&loss], backward(&node.provenance));
+                        match self.sweep(&mut new, &[(map[&loss], seed)], &wanted) {
+                            Ok(found) => entry.insert(found),
+                            Err(mut found) => {
+                                errors.append(&mut found);
+                                // The sweep failed as a whole; its other targets must not be reported again.
+                                let seeds = wanted.iter().map(|target| (*target, *target)).collect();
+                                entry.insert(seeds)
+                            }
+                        };
+                    }
+                    match cotangents[&loss].get(&map[&wrt]) {
+                        Some(cotangent) => *cotangent,
+                        None => {
+                            errors.push(diagnose::unreached(&new, map[&loss], map[&wrt], &node.provenance));
+                            map[&wrt]
+                        }
+                    }
+                }
+                op => {
+                    let operands: Vec<NodeId> = node.operands.iter().map(|operand| map[operand]).collect();
+                    let op = with_regions(op, regions);
+                    if saved.contains(&id) {
+                        self.scan_with_states(&mut new, &op, &operands, node.provenance)
+                    } else {
+                        push(&mut new, op, &operands, node.provenance)
+                    }
+                }
+            };
+            map.insert(id, copy);
+        }
+        for output in &old.results {
+            new.result(output.role, output.name.clone(), map[&output.node]);
+        }
+        new.inputs = old.inputs.iter().map(|input| map[input]).collect();
+        if errors.is_empty() { Ok(new) } else { Err(errors) }
+    }
+
+    /// The rule that gives the vjp of result `index` of a region: inputs are those of the region, the result, and its
+    /// cotangent.
+    fn vjp_of_region(&mut self, body: RegionId, index: u32) -> Result<Rule, Vec<Diagnostic>> {
+        if let Some(known) = self.vjps.get(&(body, index)) {
+            return Ok(known.clone());
+        }
+        let old = self.graph.regions[body].clone();
+        let mut new = Region::new(format!("{}.{index}.vjp", old.name));
+        let inputs = copy_inputs(&mut new, &old);
+        let result_type = old.tensor(old.results[index as usize].node).clone();
+        let role = crate::ir::graph::InputRole::Argument;
+        new.input(role, "result", result_type.clone(), Provenance::default());
+        let seed = new.input(role, "cotangent", result_type, Provenance::default());
+        let results = self.inline(&mut new, &old, &inputs);
+        let wanted: Vec<NodeId> = inputs.iter().copied().filter(|input| new.tensor(*input).dtype.is_float()).collect();
+        let found = self.sweep(&mut new, &[(results[index as usize], seed)], &wanted)?;
+        let mut gives = Vec::new();
+        for (place, input) in inputs.iter().enumerate() {
+            if let Some(cotangent) = found.get(input) {
+                gives.push(place as u32);
+                new.result(OutputRole::Value, format!("cotangent{place}"), *cotangent);
+            }
+        }
+        let rule = (self.graph.add(new), gives);
+        self.vjps.insert((body, index), rule.clone());
+        Ok(rule)
+    }
+
+    /// Copies a region's nodes into another one, scans with their states saved; gives the nodes of its results.
+    fn inline(&mut self, target: &mut Region, body: &Region, arguments: &[NodeId]) -> Vec<NodeId> {
+        let mut map: BTreeMap<NodeId, NodeId> = body.inputs.iter().copied().zip(arguments.iter().copied()).collect();
+        for (id, node) in body.nodes.iter() {
+            if map.contains_key(&id) {
+                continue;
+            }
+            let operands: Vec<NodeId> = node.operands.iter().map(|operand| map[operand]).collect();
+            let copy = if matches!(node.op, Op::Scan { .. }) {
+                self.scan_with_states(target, &node.op, &operands, node.provenance)
+            } else {
+                push(target, node.op.clone(), &operands, node.provenance)
+            };
+            map.insert(id, copy);
+        }
+        body.results.iter().map(|output| map[&output.node]).collect()
+    }
+}
+
+/// The scans that a `grad` marker of the region looks through; they must save their states.
+fn scans_under_gradients(region: &Region) -> Vec<NodeId> {
+    let mut below: std::collections::BTreeSet<NodeId> = std::collections::BTreeSet::new();
+    for (id, node) in region.nodes.iter().rev() {
+        if matches!(node.op, Op::Grad {}) {
+            below.insert(node.operands[0]);
+        }
+        if below.contains(&id) {
+            below.extend(node.operands.iter().copied());
+        }
+    }
+    below.into_iter().filter(|id| matches!(region.nodes[*id].op, Op::Scan { .. })).collect()
+}
+
+/// The inputs of a region as arguments of another.
+fn copy_inputs(target: &mut Region, body: &Region) -> Vec<NodeId> {
+    body.inputs
+        .iter()
+        .map(|input| {
+            let Op::Input { name, ty, .. } = &body.nodes[*input].op else {
+                unreachable!("bug in bpc: a region input that is no input")
+            };
+            target.input(crate::ir::graph::InputRole::Argument, name.clone(), ty.clone(), Provenance::default())
+        })
+        .collect()
+}
+
+/// An operation with the regions it names mapped.
+fn with_regions(op: &Op, regions: &BTreeMap<RegionId, RegionId>) -> Op {
+    let mut op = op.clone();
+    if let Op::Scan { body, .. } | Op::Ruled { body, .. } | Op::Vjp { body, .. } = &mut op {
+        *body = regions[body];
+    }
+    op
+}
+
+/// Adds a node whose types are right by construction.
+fn push(region: &mut Region, op: Op, operands: &[NodeId], provenance: Provenance) -> NodeId {
+    let name = op.name();
+    region
+        .push(op, operands, provenance)
+        .unwrap_or_else(|error| panic!("bug in bpc: {name} in differentiation: {error}"))
+}
+
+/// A splat of the type of another node.
+fn constant(region: &mut Region, value: f64, like: NodeId, provenance: Provenance) -> NodeId {
+    let ty = region.tensor(like).clone();
+    let op = Op::Constant { value: Literal::new(ty.dtype, value), shape: ty.shape };
+    push(region, op, &[], provenance)
+}
+
+/// The provenance of what differentiation makes for a node.
+fn backward(forward: &Provenance) -> Provenance {
+    Provenance { backward: true, ..*forward }
+}

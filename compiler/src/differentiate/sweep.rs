@@ -1,0 +1,171 @@
+//! The reverse sweep over one region.
+//!
+//! Expects: nodes in topological order; seeds with the types of the nodes they are cotangents of.
+//! Guarantees: cotangents of one node are added in descending order of its users.
+//! Leaves out: loops (`scan`) and the search for what is active (`activity`).
+
+use super::activity::{self, Activity};
+use super::{Pass, Rule, backward, diagnose, push};
+use crate::ir::graph::{NodeId, Provenance, Region};
+use crate::ir::op::Op;
+use crate::ir::types::Type;
+use bpc_lang::diagnostics::Diagnostic;
+use std::collections::BTreeMap;
+
+/// Cotangents found so far.
+pub(super) struct Cotangents {
+    /// Of tensors.
+    pub tensors: BTreeMap<NodeId, NodeId>,
+    /// Of the parts of scans.
+    pub parts: BTreeMap<(NodeId, u32), NodeId>,
+}
+
+impl Cotangents {
+    /// Adds a contribution to the cotangent of a node.
+    pub fn add(&mut self, region: &mut Region, node: NodeId, contribution: NodeId, provenance: Provenance) {
+        let total = match self.tensors.get(&node) {
+            Some(known) => push(region, Op::Add {}, &[*known, contribution], provenance),
+            None => contribution,
+        };
+        self.tensors.insert(node, total);
+    }
+}
+
+impl Pass<'_> {
+    /// The cotangents of the `targets`, given those of some nodes; a target that none reaches is absent.
+    pub(super) fn sweep(
+        &mut self,
+        region: &mut Region,
+        seeds: &[(NodeId, NodeId)],
+        targets: &[NodeId],
+    ) -> Result<BTreeMap<NodeId, NodeId>, Vec<Diagnostic>> {
+        let Some(last) = seeds.iter().map(|(node, _)| *node).max() else {
+            return Ok(BTreeMap::new());
+        };
+        let activity = activity::analyze(region, targets, last);
+        let mut cotangents = Cotangents { tensors: BTreeMap::new(), parts: BTreeMap::new() };
+        for (node, seed) in seeds {
+            cotangents.add(region, *node, *seed, backward(&region.nodes[*node].provenance));
+        }
+        let mut errors = Vec::new();
+        let ids: Vec<NodeId> = region.nodes.keys().take_while(|id| *id <= last).collect();
+        for id in ids.into_iter().rev() {
+            if !activity.active.contains(&id) {
+                continue;
+            }
+            let node = region.nodes[id].clone();
+            if let Op::Scan { .. } = node.op {
+                if let Err(mut found) = self.scan_vjp(region, id, &activity, &mut cotangents) {
+                    errors.append(&mut found);
+                }
+                continue;
+            }
+            let Some(cotangent) = cotangents.tensors.get(&id).copied() else {
+                continue;
+            };
+            if let Op::Project { index } = node.op {
+                add_part(region, &mut cotangents, (node.operands[0], index), cotangent, &node.provenance);
+                continue;
+            }
+            if targets.contains(&id) && node.operands.is_empty() {
+                continue;
+            }
+            match self.use_rule(region, id, cotangent, &activity) {
+                Ok(contributions) => {
+                    for (operand, contribution) in contributions {
+                        cotangents.add(region, operand, contribution, backward(&node.provenance));
+                    }
+                }
+                Err(mut found) => errors.append(&mut found),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(targets
+            .iter()
+            .filter_map(|target| cotangents.tensors.get(target).map(|cotangent| (*target, *cotangent)))
+            .collect())
+    }
+
+    /// What one node sends to its operands: a `vjp` for each active one.
+    fn use_rule(
+        &mut self,
+        region: &mut Region,
+        id: NodeId,
+        cotangent: NodeId,
+        activity: &Activity,
+    ) -> Result<Vec<(NodeId, NodeId)>, Vec<Diagnostic>> {
+        let node = region.nodes[id].clone();
+        let (of, rule, estimator, (body, gives), known) = match &node.op {
+            Op::Ruled { of, rule, arguments, gives, estimator, body, .. } => {
+                let known = node.operands[1..].to_vec();
+                debug_assert!(known.len() >= *arguments as usize);
+                (of.clone(), rule.clone(), *estimator, (*body, gives.clone()), known)
+            }
+            Op::Vjp { of, rule, index, estimator, body, .. } => {
+                if *estimator {
+                    return Err(vec![diagnose::second_derivative(&node.provenance, of, rule)]);
+                }
+                let nested = self.vjp_of_region(*body, *index)?;
+                (format!("vjp.{of}"), rule.clone(), false, nested, node.operands.clone())
+            }
+            op => {
+                if let Some(discrete) = node
+                    .operands
+                    .iter()
+                    .find(|operand| activity.discrete.contains(operand) && !matches!(op, Op::Select {}))
+                {
+                    return Err(vec![diagnose::discrete(region, *discrete, activity, &*self.table)]);
+                }
+                match self.primitive(region, id)? {
+                    Some(rule) => (op.name().to_string(), "exact".to_string(), false, rule, node.operands.clone()),
+                    None => return Err(vec![diagnose::discrete(region, id, activity, &*self.table)]),
+                }
+            }
+        };
+        let mut operands = known.clone();
+        operands.extend([id, cotangent]);
+        let mut contributions = Vec::new();
+        for (index, place) in gives.iter().enumerate() {
+            let operand = known[*place as usize];
+            if !activity.active.contains(&operand) {
+                continue;
+            }
+            let op = Op::Vjp {
+                of: of.clone(),
+                rule: rule.clone(),
+                index: index as u32,
+                estimator,
+                ty: region.tensor(operand).clone(),
+                body,
+            };
+            contributions.push((operand, push(region, op, &operands, backward(&node.provenance))));
+        }
+        Ok(contributions)
+    }
+
+    fn primitive(&mut self, region: &Region, id: NodeId) -> Result<Option<Rule>, Vec<Diagnostic>> {
+        let node = &region.nodes[id];
+        let Type::Tensor(result) = &node.ty else {
+            return Ok(None);
+        };
+        let operands: Vec<_> = node.operands.iter().map(|operand| region.tensor(*operand).clone()).collect();
+        self.table.rule(&mut self.graph, &node.op, &operands, result)
+    }
+}
+
+/// Adds to the cotangent of a part of a scan.
+fn add_part(
+    region: &mut Region,
+    cotangents: &mut Cotangents,
+    part: (NodeId, u32),
+    contribution: NodeId,
+    provenance: &Provenance,
+) {
+    let total = match cotangents.parts.get(&part) {
+        Some(known) => push(region, Op::Add {}, &[*known, contribution], backward(provenance)),
+        None => contribution,
+    };
+    cotangents.parts.insert(part, total);
+}
