@@ -1,6 +1,11 @@
 //! What compiled `bpc` code needs when it runs, and what feeds it.
 
+pub mod abi;
 pub mod error;
 pub mod file;
 pub mod math;
+pub mod philox;
+pub mod pool;
+pub mod product;
+pub mod scatter;
 pub mod tensor;

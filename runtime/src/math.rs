@@ -1,6 +1,0 @@
-//! Special functions.
-
-/// erf
-pub fn erf(x: f64) -> f64 {
-    x
-}
