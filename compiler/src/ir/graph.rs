@@ -117,6 +117,22 @@ impl Graph {
     pub fn main(&self) -> &Region {
         &self.regions[self.main_id()]
     }
+
+    /// Whether both say the same in every region, name and node; where nodes come from does not count.
+    pub fn same(&self, other: &Graph) -> bool {
+        self.regions.len() == other.regions.len()
+            && self.regions.values().zip(other.regions.values()).all(|(one, two)| {
+                one.name == two.name
+                    && one.inputs == two.inputs
+                    && one.results == two.results
+                    && one.nodes.len() == two.nodes.len()
+                    && one
+                        .nodes
+                        .values()
+                        .zip(two.nodes.values())
+                        .all(|(one, two)| one.op == two.op && one.operands == two.operands && one.ty == two.ty)
+            })
+    }
 }
 
 impl Region {

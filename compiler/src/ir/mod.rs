@@ -1,7 +1,9 @@
 //! The graph IR: typed tensor operations in regions. See [`op`] for the table of operations.
 
 pub mod attribute;
+pub mod copy;
 pub mod graph;
 pub mod infer;
 pub mod op;
+pub mod text;
 pub mod types;

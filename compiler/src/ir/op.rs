@@ -120,6 +120,24 @@ macro_rules! op_table {
     };
 }
 
+impl Op {
+    /// The region that it names.
+    pub fn body(&self) -> Option<RegionId> {
+        match self {
+            Op::Scan { body, .. } | Op::Ruled { body, .. } | Op::Vjp { body, .. } => Some(*body),
+            _ => None,
+        }
+    }
+
+    /// The same, to let it name another one.
+    pub fn body_mut(&mut self) -> Option<&mut RegionId> {
+        match self {
+            Op::Scan { body, .. } | Op::Ruled { body, .. } | Op::Vjp { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+}
+
 fn field<F: AttributeField>(op: &str, attributes: &[(String, Attribute)], name: &str) -> Result<F, String> {
     let (_, attribute) =
         attributes.iter().find(|(known, _)| known == name).ok_or_else(|| format!("{op} needs the attribute {name}"))?;

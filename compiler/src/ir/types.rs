@@ -156,8 +156,9 @@ pub struct Literal {
 }
 
 impl Literal {
-    /// The nearest value of `dtype`: floats round once, whole numbers saturate, bool is `value != 0`.
+    /// The nearest value of `dtype`: floats round once, whole numbers saturate, bool is `value != 0`. There is one NaN.
     pub fn new(dtype: Dtype, value: f64) -> Literal {
+        let value = if value.is_nan() { f64::NAN } else { value };
         let bits = match dtype {
             Dtype::F32 => f64::from(value as f32).to_bits(),
             Dtype::F64 => value.to_bits(),
@@ -186,7 +187,7 @@ impl Literal {
 }
 
 impl fmt::Display for Literal {
-    /// The shortest text that reads back to the same bits (NaN payloads aside).
+    /// The shortest text that reads back to the same bits.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.dtype {
             Dtype::F32 => write!(formatter, "{:?}", self.as_f64() as f32),
