@@ -7,3 +7,4 @@ pub mod infer;
 pub mod op;
 pub mod text;
 pub mod types;
+pub mod verify;
