@@ -1,3 +1,8 @@
 //! Builds the parser from `src/grammar.lalrpop`.
 
-fn main() {}
+fn main() {
+    if let Err(error) = lalrpop::process_src() {
+        eprintln!("src/grammar.lalrpop: {error}");
+        std::process::exit(1);
+    }
+}

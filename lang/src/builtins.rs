@@ -3,8 +3,7 @@
 //! Expects: nothing.
 //! Guarantees: [`find`] knows exactly the rows of [`BUILTINS`]; a row's `parameters` are the keyword names that
 //! callers may use, in positional order.
-//! Leaves out: the shape rules over symbolic dims (`check::builtin`) and the translation to graph operations (the
-//! compiler's lowering). Everything that can be written in the language itself is in `std/`, not here.
+//! Leaves out: shape rules and the translation to graph operations (the compiler's lowering). Everything that can be written in the language itself is in `std/`, not here.
 
 /// A primitive.
 #[derive(Debug)]
@@ -65,6 +64,7 @@ pub static BUILTINS: &[Builtin] = &[
     row("erf", FloatUnary, &["x"], 1, "Error function."),
     row("maximum", NumericBinary, &["x", "y"], 2, "The larger, elementwise; x at a tie."),
     row("minimum", NumericBinary, &["x", "y"], 2, "The smaller, elementwise; x at a tie."),
+    row("pow", NumericBinary, &["x", "y"], 2, "x to the y; also `^`."),
     row("where", Special, &["condition", "x", "y"], 3, "x where the condition holds, else y."),
     row("f32", Cast, &["x"], 1, "Cast to f32; a bool gives 0 or 1."),
     row("f64", Cast, &["x"], 1, "Cast to f64."),
@@ -93,14 +93,43 @@ pub static BUILTINS: &[Builtin] = &[
     row("take", Special, &["table", "indices"], 2, "Rows of a table: [V, ..] by i32[I..] gives [I.., ..]."),
     row("scatter_add", Special, &["indices", "updates", "rows"], 3, "Adjoint of take: adds rows into zeros."),
     row("range", Special, &["count"], 1, "i32[count]: 0, 1, ..; in a scan, its steps."),
-    row("random_uniform", Special, &["shape", "dtype"], 1, "Uniform in [0, 1); new at every step."),
-    row("random_normal", Special, &["shape", "dtype"], 1, "Standard normal; new at every step."),
+    row("zeros", Special, &["shape", "dtype"], 1, "0 in every place; f32 unless a dtype is given."),
+    row("ones", Special, &["shape", "dtype"], 1, "1 in every place; f32 unless a dtype is given."),
+    row("full", Special, &["shape", "value", "dtype"], 2, "One number in every place; f32 unless a dtype is given."),
+    row("random_uniform", Special, &["shape", "dtype"], 1, "Uniform in [0, 1), f32 by default; new at every step."),
+    row("random_normal", Special, &["shape", "dtype"], 1, "Standard normal, f32 by default; new at every step."),
+    row("step", Special, &[], 0, "i32 number of the training step, from 0."),
     row("stop", Special, &["x"], 1, "x, through which no gradient flows."),
     row("grad", Special, &["loss", "x"], 2, "Derivative of a scalar by a tensor; nests."),
     row("len", Special, &["x"], 1, "Number of entries of a list or a shape."),
     row("prod", Special, &["dims"], 1, "Product of a list of whole numbers."),
+    row("plus", Special, &["x", "y"], 2, "Entry by entry sum of two lists of whole numbers."),
+    row("minus", Special, &["x", "y"], 2, "Entry by entry difference of two lists of whole numbers."),
+    row("invert", Special, &["axes"], 1, "The list of axes that undoes a permutation."),
     row("assert", Special, &["condition", "message"], 2, "A compile error with this message unless true."),
 ];
+
+/// Operations of the graph that are written by a sign, or that a primitive becomes: the derivatives in
+/// `std.derivatives` are given for them, and they cannot be called.
+pub static OPERATIONS: &[&str] = &[
+    "neg",
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "floor_div",
+    "remainder",
+    "select",
+    "broadcast",
+    "reduce_sum",
+    "reduce_max",
+    "reduce_min",
+];
+
+/// The name of a primitive or of an operation of the graph, if it is one.
+pub fn primitive(name: &str) -> Option<&'static str> {
+    find(name).map(|builtin| builtin.name).or_else(|| OPERATIONS.iter().copied().find(|known| *known == name))
+}
 
 /// The row of that name.
 pub fn find(name: &str) -> Option<&'static Builtin> {

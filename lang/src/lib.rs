@@ -5,9 +5,18 @@
 //! on nothing but the texts.
 //! Leaves out: graphs, gradients and code; this crate knows nothing of them.
 
+mod build;
 pub mod builtins;
 pub mod diagnostics;
+mod grammar_rules {
+    lalrpop_util::lalrpop_mod!(#[allow(missing_docs, clippy::all, clippy::pedantic, unused)] pub grammar);
+}
+pub mod lexer;
+pub mod loader;
+pub mod parser;
 pub mod program;
 pub mod source;
+pub mod stdlib;
+pub mod suggest;
 #[allow(missing_docs, reason = "fields are documented at their variant")]
 pub mod tree;

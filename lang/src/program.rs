@@ -2,7 +2,7 @@
 //!
 //! Expects: modules that parsed without error.
 //! Guarantees: every `use` line leads to a module of the program; lookups depend on nothing but the texts.
-//! Leaves out: types and shapes (see `check`).
+//! Leaves out: types and shapes (the compiler's lowering finds them).
 
 use crate::builtins::{self, Builtin};
 use crate::source::Sources;
@@ -25,10 +25,19 @@ pub struct ItemId {
 /// What a name stands for, apart from local bindings.
 #[derive(Clone, Copy, Debug)]
 pub enum Definition {
-    /// A function, layer, named rule, optimizer or model.
+    /// A function, layer, optimizer or model.
     Item(ItemId),
     /// A primitive of the language.
     Builtin(&'static Builtin),
+}
+
+/// What a rule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A function.
+    Item(ItemId),
+    /// A primitive or an operation of the graph.
+    Primitive(&'static str),
 }
 
 /// Modules with resolved imports.
@@ -42,8 +51,8 @@ pub struct Program {
     pub paths: Vec<String>,
     /// What each module sees by name: its own items, what it imports, and the prelude `std.core`.
     pub(crate) scopes: Vec<BTreeMap<String, ItemId>>,
-    /// Rules by the name of their target, in the order of loading.
-    pub(crate) rules: BTreeMap<String, Vec<ItemId>>,
+    /// Rules by their target, in the order of loading.
+    pub(crate) rules: BTreeMap<Target, Vec<ItemId>>,
 }
 
 impl Program {
@@ -68,9 +77,17 @@ impl Program {
         &self.modules[id.module.0 as usize].items[id.index as usize]
     }
 
+    /// What a rule in `module` means by the name of its target.
+    pub fn resolve_target(&self, module: ModuleId, name: &str) -> Option<Target> {
+        match self.scopes[module.0 as usize].get(name) {
+            Some(item) => Some(Target::Item(*item)),
+            None => builtins::primitive(name).map(Target::Primitive),
+        }
+    }
+
     /// The rules for a function or primitive, named or not.
-    pub fn rules_for(&self, target: &str) -> impl Iterator<Item = (ItemId, &Rule)> {
-        self.rules.get(target).into_iter().flatten().map(|id| match self.item(*id) {
+    pub fn rules_for(&self, target: Target) -> impl Iterator<Item = (ItemId, &Rule)> {
+        self.rules.get(&target).into_iter().flatten().map(|id| match self.item(*id) {
             Item::Rule(rule) => (*id, rule),
             _ => unreachable!("the rule index holds rules only"),
         })

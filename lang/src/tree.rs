@@ -3,7 +3,7 @@
 //! Expects: nothing; these are plain data types.
 //! Guarantees: every node that a diagnostic may point at carries its [`Span`]; spelling is kept (number
 //! literals as text), so that the tree prints back to a program with the same tokens.
-//! Leaves out: names are not resolved and types are not checked here; see `resolve` and `check`.
+//! Leaves out: names are not resolved and types are not checked here; see `names` and the compiler's lowering.
 
 /// A source file of one compilation; an index into [`crate::source::Sources`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +76,18 @@ pub enum Item {
     Model(Model),
     /// `train digits { .. }`
     Train(Train),
+}
+
+impl Item {
+    /// The name by which other text speaks of it; rules and `train` blocks have none.
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Item::Layer(function) | Item::Function(function) => Some(&function.name),
+            Item::Optimizer(optimizer) => Some(&optimizer.name),
+            Item::Model(model) => Some(&model.name),
+            Item::Rule(_) | Item::Train(_) => None,
+        }
+    }
 }
 
 /// A function or a layer; only a layer's body may hold `param` statements.
@@ -168,15 +180,17 @@ pub enum Statement {
     Output { name: Name, value: Expr, span: Span },
     /// `minimize e over a.*, b using adam(lr = 1e-3)`
     Minimize { value: Expr, over: Vec<Selector>, using: Expr, span: Span },
-    /// `keep xs = e`
-    Keep { name: Name, value: Expr, span: Span },
+    /// `keep xs = e`; without a value, `keep x` keeps x whole.
+    Keep { name: Name, value: Option<Expr>, span: Span },
     /// `grad x = e`
     Grad { name: Name, value: Expr, span: Span },
     /// `grad { linear in encoder.* => wht(k = 2) }`
     GradScope { choices: Vec<GradChoice>, span: Span },
-    /// `repeat block 4 { .. }`; the name prefixes parameters (`block.0.weight`).
-    Repeat { name: Option<Name>, count: Expr, body: Block, span: Span },
-    /// `if C { .. } else { .. }` on a compile-time condition.
+    /// `repeat block 4 as i { .. }`; the name prefixes parameters (`block.0.weight`), `turn` is bound to the number
+    /// of the turn.
+    Repeat { name: Option<Name>, count: Expr, turn: Option<Name>, body: Block, span: Span },
+    /// `if C { .. } else { .. }` on a compile-time condition; every `if` that begins a line is this one, also where
+    /// it gives the value of its block.
     If { condition: Expr, then: Block, otherwise: Option<Block>, span: Span },
     /// The value of a function or layer: an expression on a line of its own, last in its block.
     Result { value: Expr, span: Span },
@@ -260,6 +274,8 @@ pub enum ExprKind {
     Index(Box<Expr>, Vec<IndexItem>),
     /// `[1, 2, 3]`
     List(Vec<Expr>),
+    /// `..lead` inside a list: the entries of a list or dims value.
+    Spread(Box<Expr>),
     /// `(a, b)`
     Tuple(Vec<Expr>),
     /// `if C { a } else { b }` on a compile-time condition.
@@ -331,6 +347,7 @@ pub enum BinaryOperator {
 
 /// One place between the brackets of `x[..]`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "few of them live at a time")]
 pub enum IndexItem {
     /// `3`, `-1`: takes one element and drops the axis.
     At(Expr),

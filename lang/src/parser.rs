@@ -1,0 +1,397 @@
+//! Tokens to tree, with several errors in one run.
+//!
+//! Expects: any text.
+//! Guarantees: never panics; without an error the module holds everything that the text holds. After an error the
+//! statement at fault is left out, or the whole declaration where the fault stands outside of a body, and reading goes on.
+//! No tree is deeper than [`DEPTH_LIMIT`], so that walking it by recursion is safe.
+//! Leaves out: what names mean and which statement may stand where (`names`).
+
+use crate::build::{Declaration, Malformed};
+use crate::diagnostics::Diagnostic;
+use crate::grammar_rules::grammar::DeclarationParser;
+use crate::lexer::{self, Spanned, Token};
+use crate::source::Sources;
+use crate::tree::{FileId, Item, Module, Span};
+use lalrpop_util::ParseError;
+
+/// How deep brackets and chains of operators may be nested, counted together.
+pub const DEPTH_LIMIT: usize = 256;
+
+/// Errors of one file after which reading ends.
+const ERROR_LIMIT: usize = 50;
+
+/// Reads one file.
+pub fn parse(sources: &Sources, file: FileId) -> (Module, Vec<Diagnostic>) {
+    let text = sources.text(file);
+    let lexed = lexer::lex(text, file);
+    let mut module = Module { file, uses: Vec::new(), items: Vec::new() };
+    let mut diagnostics = lexed.diagnostics;
+    for chunk in declarations(&lexed.tokens) {
+        if diagnostics.len() >= ERROR_LIMIT {
+            break;
+        }
+        let docs = docs_above(text, chunk[0].0 as usize);
+        match parse_declaration(chunk.to_vec(), text, file, &mut diagnostics) {
+            Some(Declaration::Use(line)) => module.uses.push(line),
+            Some(Declaration::Item(item)) => module.items.push(with_docs(*item, docs)),
+            None => {}
+        }
+    }
+    diagnostics.sort_by_key(|diagnostic| diagnostic.primary.0.start);
+    (module, diagnostics)
+}
+
+/// Cuts the tokens of a file at its declarations: at their keywords first on a line, and after the brace that closes one.
+fn declarations<'t, 'a>(tokens: &'t [Spanned<'a>]) -> Vec<&'t [Spanned<'a>]> {
+    let mut chunks = Vec::new();
+    let mut start = 0;
+    let mut depth = 0usize;
+    let mut cut = |from: &mut usize, to: usize| {
+        let mut chunk = &tokens[*from..to];
+        while let [(_, Token::Newline, _), rest @ ..] = chunk {
+            chunk = rest;
+        }
+        while let [rest @ .., (_, Token::Newline, _)] = chunk {
+            chunk = rest;
+        }
+        if !chunk.is_empty() {
+            chunks.push(chunk);
+        }
+        *from = to;
+    };
+    for (index, (_, token, _)) in tokens.iter().enumerate() {
+        let first_on_line = index == 0 || matches!(tokens[index - 1].1, Token::Newline | Token::LeftBrace);
+        if lexer::begins_declaration(*token) && first_on_line {
+            cut(&mut start, index);
+            depth = 0;
+        }
+        match token {
+            Token::LeftBrace => depth += 1,
+            Token::RightBrace => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    cut(&mut start, index + 1);
+                }
+            }
+            Token::Newline if depth == 0 && matches!(tokens[start].1, Token::Use) => cut(&mut start, index),
+            _ => {}
+        }
+    }
+    cut(&mut start, tokens.len());
+    chunks
+}
+
+/// Reads one declaration, again and again without the statements at fault.
+fn parse_declaration<'a>(
+    mut tokens: Vec<Spanned<'a>>,
+    text: &str,
+    file: FileId,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Declaration> {
+    if let Some((start, end)) = too_deep(&tokens) {
+        let span = Span { file, start, end };
+        diagnostics.push(
+            Diagnostic::error("BP0006", "nested too deeply", span, format!("more than {DEPTH_LIMIT} levels here"))
+                .with_help("bind parts of it by `let`"),
+        );
+        return None;
+    }
+    loop {
+        let error = match DeclarationParser::new().parse(file, tokens.iter().copied()) {
+            Ok(declaration) => return Some(declaration),
+            Err(error) => error,
+        };
+        let (position, diagnostic) = explain(error, &tokens, text, file);
+        diagnostics.extend(diagnostic);
+        if diagnostics.len() >= ERROR_LIMIT || !remove_statement(&mut tokens, position) {
+            return None;
+        }
+    }
+}
+
+/// The place where brackets, operators and calls nest deeper than the limit.
+fn too_deep(tokens: &[Spanned<'_>]) -> Option<(u32, u32)> {
+    // One counter for each open bracket: the operators since its last comma or line end.
+    let mut counters = vec![0usize];
+    let mut depth = 0usize;
+    for (start, token, end) in tokens {
+        match token {
+            Token::LeftParen | Token::LeftBracket | Token::LeftBrace => {
+                *counters.last_mut()? += 1;
+                depth += 2;
+                counters.push(0);
+                depth -= 1;
+            }
+            Token::RightParen | Token::RightBracket | Token::RightBrace if counters.len() > 1 => {
+                depth -= counters.pop()?;
+            }
+            Token::Comma | Token::Newline => depth -= std::mem::take(counters.last_mut()?),
+            Token::Name(_) | Token::Integer(_) | Token::Real(_) | Token::String(_) => {}
+            _ => {
+                *counters.last_mut()? += 1;
+                depth += 1;
+            }
+        }
+        if depth > DEPTH_LIMIT {
+            return Some((*start, *end));
+        }
+    }
+    None
+}
+
+/// Takes the statement around a token out; false where the token stands in no body.
+fn remove_statement(tokens: &mut Vec<Spanned<'_>>, position: usize) -> bool {
+    let mut depth = 0usize;
+    let mut start = position;
+    loop {
+        let Some(before) = start.checked_sub(1) else { return false };
+        match tokens[before].1 {
+            Token::RightBrace => depth += 1,
+            Token::LeftBrace if depth == 0 => break,
+            Token::LeftBrace => depth -= 1,
+            Token::Newline if depth == 0 => break,
+            _ => {}
+        }
+        start = before;
+    }
+    let mut end = position;
+    while let Some((_, token, _)) = tokens.get(end) {
+        match token {
+            Token::LeftBrace => depth += 1,
+            Token::RightBrace if depth == 0 => break,
+            Token::RightBrace => depth -= 1,
+            Token::Newline if depth == 0 => {
+                end += 1;
+                break;
+            }
+            _ => {}
+        }
+        end += 1;
+    }
+    tokens.drain(start..end);
+    start < end
+}
+
+/// The index of the guilty token, and what is wrong; nothing if the lexer has said it already.
+fn explain(
+    error: ParseError<u32, Token<'_>, Malformed>,
+    tokens: &[Spanned<'_>],
+    text: &str,
+    file: FileId,
+) -> (usize, Option<Diagnostic>) {
+    let index_at = |start: u32| tokens.partition_point(|(from, _, _)| *from < start).min(tokens.len() - 1);
+    match error {
+        ParseError::UnrecognizedToken { token: (start, token, end), expected } => {
+            let index = tokens.iter().position(|spanned| *spanned == (start, token, end)).unwrap_or(index_at(start));
+            if token == Token::Unknown {
+                return (index, None);
+            }
+            let span = Span { file, start, end };
+            let expected = words(&expected, index == 0);
+            let title = format!("expected {expected}, found {}", found(token, text, span));
+            let mut diagnostic = Diagnostic::error("BP0003", title, span, "not expected here");
+            if let Some(help) = help_for(tokens, index) {
+                diagnostic = diagnostic.with_help(help);
+            }
+            (index, Some(diagnostic))
+        }
+        ParseError::UnrecognizedEof { expected, .. } => {
+            let last = tokens.len() - 1;
+            (last, Some(unfinished(tokens, &words(&expected, false), file)))
+        }
+        ParseError::User { error: Malformed::Via { at, operand } } => {
+            let diagnostic =
+                Diagnostic::error("BP0007", "`via` follows a call or a scan", at, "chooses a rule for nothing")
+                    .with_label(operand, "this is neither")
+                    .with_help("write the operation as a call: `matmul(a, b) via rule`");
+            (index_at(at.start), Some(diagnostic))
+        }
+        ParseError::User { error: Malformed::Escape { at } } => {
+            let diagnostic = Diagnostic::error("BP0008", "unknown escape in a string", at, "stands for nothing")
+                .with_help("known are `\\\"`, `\\\\`, `\\n` and `\\t`; a backslash itself is written `\\\\`");
+            (tokens.partition_point(|(start, _, _)| *start <= at.start).saturating_sub(1), Some(diagnostic))
+        }
+        ParseError::InvalidToken { location } | ParseError::ExtraToken { token: (location, _, _) } => {
+            let span = Span { file, start: location, end: location };
+            let diagnostic =
+                Diagnostic::error("BP0003", "the declaration should have ended", span, "not expected here");
+            (index_at(location), Some(diagnostic))
+        }
+    }
+}
+
+/// A declaration that breaks off.
+fn unfinished(tokens: &[Spanned<'_>], expected: &str, file: FileId) -> Diagnostic {
+    let mut open = Vec::new();
+    for (start, token, end) in tokens {
+        match token {
+            Token::LeftBrace | Token::LeftParen | Token::LeftBracket => open.push((*token, *start, *end)),
+            Token::RightBrace | Token::RightParen | Token::RightBracket => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    let (_, _, end) = tokens[tokens.len() - 1];
+    let here = Span { file, start: end, end };
+    let title = format!("the declaration ends too early: expected {expected}");
+    let diagnostic = Diagnostic::error("BP0004", title, here, "ends here");
+    match open.last() {
+        Some((bracket, start, end)) => {
+            let closing = match bracket {
+                Token::LeftBrace => "}",
+                Token::LeftParen => ")",
+                _ => "]",
+            };
+            diagnostic
+                .with_label(Span { file, start: *start, end: *end }, "opened here and never closed")
+                .with_help(format!("put a `{closing}` where it ends"))
+        }
+        None => diagnostic,
+    }
+}
+
+fn found(token: Token<'_>, text: &str, span: Span) -> String {
+    match token {
+        Token::Newline if text[span.start as usize..].starts_with(';') => "`;`".to_string(),
+        Token::Newline => "the end of the line".to_string(),
+        Token::String(_) | Token::UnterminatedString(_) => "a string".to_string(),
+        _ => format!("`{}`", &text[span.start as usize..span.end as usize]),
+    }
+}
+
+/// Hints for slips that are easy to make.
+fn help_for(tokens: &[Spanned<'_>], index: usize) -> Option<&'static str> {
+    let before = index.checked_sub(1).map(|index| tokens[index].1);
+    match (before, tokens[index].1) {
+        (Some(Token::Assign), Token::Assign) => Some("equality is written `==` without a blank"),
+        (Some(Token::Star), Token::Star) | (_, Token::StarStar) => Some("a power is written `x ^ y`"),
+        (Some(Token::Name("const" | "var" | "val")), _) => Some("values are bound by `let`"),
+        (Some(Token::Name("def" | "func" | "function")), _) => Some("functions begin with `fn`"),
+        (Some(Token::Name("import" | "from")), _) => Some("imports are written `use std.nn { dense }`"),
+        (Some(Token::Name("return")), _) => Some("the last expression of a body is its value; there is no `return`"),
+        (Some(Token::Name(_)), Token::Assign) => Some("a new name is bound by `let name = ..`"),
+        (Some(Token::Name(_) | Token::RightParen | Token::RightBracket), Token::Equal) => {
+            Some("comparisons do not chain; join two of them by `and`")
+        }
+        (_, Token::Name("elif")) => Some("a further case is written `else if`"),
+        _ => None,
+    }
+}
+
+/// What the grammar could have read, in words.
+fn words(expected: &[String], at_start: bool) -> String {
+    let has = |token: &str| expected.iter().any(|known| known.trim_matches('"') == token);
+    if at_start {
+        return "a declaration (`fn`, `layer`, `model`, `train`, `exact`, `estimator`, `optimizer` or `use`)"
+            .to_string();
+    }
+    let mut phrases: Vec<String> = Vec::new();
+    let mut covered: Vec<&str> = Vec::new();
+    let mut class = |phrase: &str, present: bool, tokens: &[&'static str]| {
+        if present {
+            phrases.push(phrase.to_string());
+            covered.extend(tokens);
+        }
+    };
+    class("a statement", has("let") && has("minimize"), STATEMENT);
+    class("an expression", has("integer") && has("(") && !has("let"), EXPRESSION);
+    class("a name", has("name") && !has("integer"), NAME);
+    class("an operator", has("+") && has("^"), OPERATOR);
+    class("the end of the line", has("newline"), &["newline"]);
+    for token in expected {
+        let token = token.trim_matches('"');
+        if !covered.contains(&token) {
+            phrases.push(match token {
+                "integer" | "real" => "a number".to_string(),
+                "string" | "unterminated" => "a string".to_string(),
+                _ => format!("`{token}`"),
+            });
+        }
+    }
+    phrases.dedup();
+    if phrases.len() > 6 {
+        phrases.truncate(6);
+        phrases.push("..".to_string());
+    }
+    match phrases.split_last() {
+        None => "nothing more".to_string(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+const NAME: &[&str] = &["name", "keep"];
+
+const EXPRESSION: &[&str] = &[
+    "name",
+    "keep",
+    "integer",
+    "real",
+    "string",
+    "unterminated",
+    "true",
+    "false",
+    "(",
+    "[",
+    "grad",
+    "if",
+    "scan",
+    "-",
+    "not",
+];
+
+const STATEMENT: &[&str] = &[
+    "name",
+    "keep",
+    "integer",
+    "real",
+    "string",
+    "unterminated",
+    "true",
+    "false",
+    "(",
+    "[",
+    "grad",
+    "if",
+    "scan",
+    "-",
+    "not",
+    "in",
+    "param",
+    "state",
+    "let",
+    "next",
+    "yield",
+    "out",
+    "minimize",
+    "repeat",
+];
+
+const OPERATOR: &[&str] = &[
+    "or", "xor", "and", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "//", "%", "@", "^", "(", "[", ".", "via",
+];
+
+/// Lines of the `##` comment directly above a place, without the marks.
+fn docs_above(text: &str, start: usize) -> Vec<String> {
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let mut docs: Vec<String> = text[..line_start]
+        .lines()
+        .rev()
+        .map_while(|line| line.trim().strip_prefix("##"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line).to_string())
+        .collect();
+    docs.reverse();
+    docs
+}
+
+fn with_docs(mut item: Item, docs: Vec<String>) -> Item {
+    match &mut item {
+        Item::Layer(function) | Item::Function(function) => function.docs = docs,
+        Item::Rule(rule) => rule.docs = docs,
+        Item::Optimizer(optimizer) => optimizer.docs = docs,
+        Item::Model(model) => model.docs = docs,
+        Item::Train(train) => train.docs = docs,
+    }
+    item
+}
