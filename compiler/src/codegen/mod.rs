@@ -1,1 +1,6 @@
-//! Kernels to machine code.
+//! Programs of kernels to machine code: [`backend`] is the seam, [`cranelift`] the one backend there is, [`jit`] the
+//! memory that holds its code and the calls into it.
+
+pub mod backend;
+pub mod cranelift;
+pub mod jit;

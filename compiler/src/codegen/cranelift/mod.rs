@@ -1,0 +1,77 @@
+//! The Cranelift backend: x86-64 and AArch64 code for the machine it runs on, in milliseconds.
+//!
+//! Expects: a program whose buffers all have a place.
+//! Guarantees: one function a step; the bits of the results depend on the program alone, not on threads.
+//! Leaves out: products, heavy functions and random numbers, which are calls of `bpc_runtime::abi`.
+
+mod arithmetic;
+mod emitter;
+mod kernel;
+mod module;
+mod runtime;
+mod scalar;
+mod step;
+
+use super::backend::Backend;
+use super::jit::JitStep;
+use crate::kernel::ir::Program;
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::default_libcall_names;
+use cranelift_object::{ObjectBuilder, ObjectModule};
+use module::Listing;
+
+/// Compiles into memory, to be run at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Jit;
+
+impl Backend for Jit {
+    type Step = JitStep;
+
+    fn compile(&self, program: &Program) -> Result<JitStep, String> {
+        let mut builder = JITBuilder::with_isa(module::isa(false)?, default_libcall_names());
+        builder.symbols(bpc_runtime::abi::symbols());
+        let mut module = JITModule::new(builder);
+        let main = module::generate(&mut module, program, &mut Listing::None)?;
+        JitStep::new(module, main, program, scratch_bytes(program))
+    }
+}
+
+/// Bytes of scratch that each worker needs.
+pub fn scratch_bytes(program: &Program) -> u64 {
+    step::nests(program).iter().map(|(nest, _)| kernel::scratch_bytes(nest)).max().unwrap_or(0)
+}
+
+/// The text of Cranelift's intermediate form, before its optimisations.
+///
+/// # Errors
+/// As for [`object`].
+pub fn clif(program: &Program) -> Result<String, String> {
+    let mut listing = Listing::Clif(String::new());
+    module::generate(&mut object_module(program)?, program, &mut listing)?;
+    Ok(listing.into_text())
+}
+
+/// The machine code in assembly language.
+///
+/// # Errors
+/// As for [`object`].
+pub fn asm(program: &Program) -> Result<String, String> {
+    let mut listing = Listing::Assembly(String::new());
+    module::generate(&mut object_module(program)?, program, &mut listing)?;
+    Ok(listing.into_text())
+}
+
+/// An object file with the function `bpc_step_NAME(context, state, workspace)`; the runtime's routines are imports.
+///
+/// # Errors
+/// A sentence, when the machine is not supported or the code generator fails.
+pub fn object(program: &Program) -> Result<Vec<u8>, String> {
+    let mut module = object_module(program)?;
+    module::generate(&mut module, program, &mut Listing::None)?;
+    module.finish().emit().map_err(|error| format!("cannot write the object file: {error}"))
+}
+
+fn object_module(program: &Program) -> Result<ObjectModule, String> {
+    let builder = ObjectBuilder::new(module::isa(true)?, program.name.clone(), default_libcall_names());
+    Ok(ObjectModule::new(builder.map_err(|error| format!("cannot write object files here: {error}"))?))
+}

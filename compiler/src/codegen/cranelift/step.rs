@@ -1,0 +1,241 @@
+//! The main function `step(context, state, workspace)`: everything a step does, in order.
+//!
+//! Expects: the kernels of all nests, in the order in which the program names them.
+//! Guarantees: whether workers share a nest depends on the program alone; nothing is allocated.
+//! Leaves out: what a kernel does (`kernel`).
+
+use super::emitter::Emitter;
+use super::kernel::Iterations;
+use crate::ir::types::Dtype;
+use crate::kernel::ir::{AffineMap, BufferId, Nest, Product, ProductOperand, Program, Repeat, Step};
+use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, StackSlot, Value, types};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilder;
+use cranelift_module::{FuncId, Module};
+use std::mem::offset_of;
+
+use bpc_runtime::product::ProductShape;
+
+/// Less work than this is not worth waking a worker.
+const SHARED_NANOSECONDS: f64 = 20_000.0;
+
+/// About how long a worker is busy before it asks for more.
+const GRAIN_NANOSECONDS: f64 = 10_000.0;
+
+/// The signature of the main function.
+pub(super) fn signature(convention: CallConv) -> Signature {
+    let mut signature = Signature::new(convention);
+    signature.params.resize(3, AbiParam::new(types::I64));
+    signature
+}
+
+struct Main<'a, 'b> {
+    emitter: Emitter<'a, 'b>,
+    context: Value,
+    /// What kernels get: the address of the state, and the turns of the repeats around.
+    frame: StackSlot,
+    kernels: std::slice::Iter<'a, FuncId>,
+}
+
+/// Emits the main function.
+pub(super) fn emit(mut builder: FunctionBuilder<'_>, module: &mut dyn Module, program: &Program, kernels: &[FuncId]) {
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    let [context, state, workspace] = builder.block_params(entry)[..] else {
+        panic!("bug in bpc: the main function has three parameters");
+    };
+    let mut emitter = Emitter::new(builder, module, program, state, workspace, None);
+    let frame = emitter.new_slot(8 * (1 + depth(&program.steps) as u32));
+    emitter.builder.ins().stack_store(types::I64, state, frame, 0);
+    let mut main = Main { emitter, context, frame, kernels: kernels.iter() };
+    main.steps(&program.steps, 0);
+    main.emitter.finish();
+}
+
+/// How deep repeats stand in each other.
+fn depth(steps: &[Step]) -> usize {
+    let depths = steps.iter().map(|step| match step {
+        Step::Repeat(repeat) => 1 + depth(&repeat.steps),
+        _ => 0,
+    });
+    depths.max().unwrap_or(0)
+}
+
+impl Main<'_, '_> {
+    fn steps(&mut self, steps: &[Step], depth: usize) {
+        for step in steps {
+            match step {
+                Step::Nest(nest) => {
+                    let kernel = *self.kernels.next().expect("bug in bpc: a nest without kernel");
+                    self.nest(kernel, &Iterations::of(nest));
+                }
+                Step::Product(product) => self.product(product),
+                Step::ScatterAdd { indices, updates, target } => self.scatter_add(*indices, *updates, *target),
+                Step::Repeat(repeat) => self.repeat(repeat, depth),
+            }
+        }
+    }
+
+    fn nest(&mut self, kernel: FuncId, iterations: &Iterations) {
+        if iterations.count == 0 {
+            return;
+        }
+        let emitter = &mut self.emitter;
+        let kernel = emitter.module.declare_func_in_func(kernel, emitter.builder.func);
+        let frame = emitter.builder.ins().stack_addr(types::I64, self.frame, 0);
+        let workspace = emitter.workspace;
+        let count = emitter.integer(iterations.count as i64);
+        if iterations.nanoseconds < SHARED_NANOSECONDS || iterations.count == 1 {
+            let scratch = emitter.call_runtime("bpc_scratch", &[self.context]);
+            let scratch = scratch.expect("bug in bpc: bpc_scratch gives an address");
+            let zero = emitter.integer(0);
+            emitter.builder.ins().call(kernel, &[frame, workspace, scratch, zero, count]);
+        } else {
+            let each = iterations.nanoseconds / iterations.count as f64;
+            let grain = emitter.integer(((GRAIN_NANOSECONDS / each) as i64).max(1));
+            let kernel = emitter.builder.ins().func_addr(types::I64, kernel);
+            emitter.call_runtime("bpc_parallel", &[self.context, kernel, frame, workspace, count, grain]);
+        }
+    }
+
+    fn product(&mut self, product: &Product) {
+        let operands = [&product.a, &product.b, &product.c];
+        let mut strides: [Vec<i64>; 3] = operands.map(|operand| operand.batch_strides.clone());
+        let mut sizes = product.batch.clone();
+        collapse(&mut sizes, &mut strides);
+        let last = sizes.pop().unwrap_or(1);
+        let last_strides = strides.each_mut().map(|strides| strides.pop().unwrap_or(0));
+        let dtype = self.emitter.program.buffers[product.c.buffer].ty.dtype;
+        let routine = if dtype == Dtype::F64 { "bpc_product_f64" } else { "bpc_product_f32" };
+        let shape = self.emitter.slot("product", size_of::<ProductShape>() as u32);
+        let fields = [
+            (offset_of!(ProductShape, m), product.m as i64),
+            (offset_of!(ProductShape, n), product.n as i64),
+            (offset_of!(ProductShape, k), product.k as i64),
+            (offset_of!(ProductShape, a_row), product.a.row_stride),
+            (offset_of!(ProductShape, a_column), product.a.column_stride),
+            (offset_of!(ProductShape, b_row), product.b.row_stride),
+            (offset_of!(ProductShape, b_column), product.b.column_stride),
+            (offset_of!(ProductShape, c_row), product.c.row_stride),
+            (offset_of!(ProductShape, c_column), product.c.column_stride),
+            (offset_of!(ProductShape, batch), last as i64),
+            (offset_of!(ProductShape, a_batch), last_strides[0]),
+            (offset_of!(ProductShape, b_batch), last_strides[1]),
+            (offset_of!(ProductShape, c_batch), last_strides[2]),
+        ];
+        for (offset, value) in fields {
+            let value = self.emitter.integer(value);
+            self.emitter.store(value, shape, offset as i32);
+        }
+        let context = self.context;
+        self.emitter.loop_nest(&sizes, &mut |emitter, batch| {
+            let mut arguments = vec![context, shape];
+            for (operand, strides) in operands.iter().zip(&strides) {
+                arguments.push(matrix(emitter, operand, strides, batch));
+            }
+            emitter.call_runtime(routine, &arguments);
+        });
+    }
+
+    fn scatter_add(&mut self, indices: BufferId, updates: BufferId, target: BufferId) {
+        let buffers = &self.emitter.program.buffers;
+        let (count, target_type) = (buffers[indices].ty.elements(), &buffers[target].ty);
+        let rows = target_type.shape[0];
+        let width: u64 = target_type.shape[1..].iter().product();
+        let routine = if target_type.dtype == Dtype::F64 { "bpc_scatter_add_f64" } else { "bpc_scatter_add_f32" };
+        let [indices, updates, target] = [indices, updates, target].map(|buffer| self.emitter.base(buffer));
+        let [count, width, rows] = [count, width, rows].map(|size| self.emitter.integer(size as i64));
+        self.emitter.call_runtime(routine, &[indices, count, updates, width, target, rows]);
+    }
+
+    fn repeat(&mut self, repeat: &Repeat, depth: usize) {
+        for (first, carry) in &repeat.initial {
+            self.copy(*first, *carry);
+        }
+        let (first, length) = (self.emitter.integer(0), self.emitter.integer(repeat.length as i64));
+        let emitter = &mut self.emitter;
+        let (body, after, index) = emitter.begin_loop(first, length);
+        let mut turn = index;
+        if repeat.reverse {
+            let last = emitter.plus(length, -1);
+            turn = emitter.builder.ins().isub(last, index);
+        }
+        emitter.builder.ins().stack_store(types::I64, turn, self.frame, 8 * (depth as i32 + 1));
+        emitter.enter(repeat, turn);
+        self.steps(&repeat.steps, depth + 1);
+        for (next, carry) in &repeat.advance {
+            self.copy(*next, *carry);
+        }
+        self.emitter.end_loop(index, length, 1, body, after);
+    }
+
+    /// Copies a whole buffer.
+    fn copy(&mut self, from: BufferId, to: BufferId) {
+        let bytes = self.emitter.program.buffers[to].ty.bytes();
+        let (from, to) = (self.emitter.base(from), self.emitter.base(to));
+        if bytes <= 64 {
+            let mut offset = 0;
+            for ty in [types::I64X2, types::I64, types::I32, types::I8] {
+                while bytes - offset >= u64::from(ty.bytes()) {
+                    let part = self.emitter.load(ty, from, offset as i32);
+                    self.emitter.store(part, to, offset as i32);
+                    offset += u64::from(ty.bytes());
+                }
+            }
+            return;
+        }
+        let bytes = self.emitter.integer(bytes as i64);
+        let config = self.emitter.module.target_config();
+        self.emitter.builder.call_memcpy(config, to, from, bytes);
+    }
+}
+
+/// The address of one matrix of a batch.
+fn matrix(emitter: &mut Emitter<'_, '_>, operand: &ProductOperand, strides: &[i64], batch: &[Value]) -> Value {
+    let map = AffineMap { offset: operand.offset, strides: strides.to_vec() };
+    emitter.address(operand.buffer, &map, batch, None)
+}
+
+/// Drops batch axes of size 1 and joins neighbours that all operands walk as one.
+fn collapse(sizes: &mut Vec<u64>, strides: &mut [Vec<i64>; 3]) {
+    let mut axis = 0;
+    while axis < sizes.len() {
+        let joins = axis + 1 < sizes.len()
+            && strides.iter().all(|strides| strides[axis] == strides[axis + 1] * sizes[axis + 1] as i64);
+        if sizes[axis] == 1 && sizes.len() > 1 {
+            sizes.remove(axis);
+            strides.iter_mut().for_each(|strides| drop(strides.remove(axis)));
+        } else if joins {
+            sizes[axis + 1] *= sizes[axis];
+            sizes.remove(axis);
+            strides.iter_mut().for_each(|strides| drop(strides.remove(axis)));
+        } else {
+            axis += 1;
+        }
+    }
+}
+
+/// The nests of a program in the order of the kernels, each with the repeats around it.
+pub(super) fn nests(program: &Program) -> Vec<(&Nest, Vec<&Repeat>)> {
+    fn walk<'a>(
+        steps: &'a [Step],
+        repeats: &mut Vec<&'a Repeat>,
+        found: &mut Vec<(&'a Nest, Vec<&'a Repeat>)>,
+    ) {
+        for step in steps {
+            match step {
+                Step::Nest(nest) => found.push((nest, repeats.clone())),
+                Step::Repeat(repeat) => {
+                    repeats.push(repeat);
+                    walk(&repeat.steps, repeats, found);
+                    repeats.pop();
+                }
+                Step::Product(_) | Step::ScatterAdd { .. } => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&program.steps, &mut Vec::new(), &mut found);
+    found
+}

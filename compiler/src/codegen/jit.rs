@@ -1,0 +1,149 @@
+//! Memory of compiled steps and the calls into them: where generated code meets Rust.
+//!
+//! Expects: code from [`super::cranelift`] for the program it is with.
+//! Guarantees: [`JitStep::run`] refuses blocks that are smaller than the program needs; all `unsafe` of this crate is here.
+//! Leaves out: which bytes of a block belong to which tensor (`kernel::ir::Buffer::place`).
+
+use crate::kernel::ir::Program;
+use bpc_runtime::pool::Context;
+use cranelift_jit::JITModule;
+use cranelift_module::FuncId;
+
+/// A cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Line([u8; 64]);
+
+/// Bytes that begin at a multiple of 64, zero at first.
+#[derive(Clone)]
+pub struct AlignedBytes {
+    lines: Vec<Line>,
+    bytes: usize,
+}
+
+/// What tensors consist of: any bits are a value.
+///
+/// # Safety
+/// The type has no padding, every bit pattern is valid, and its alignment divides 64.
+pub unsafe trait Element: Copy {}
+// SAFETY: plain numbers.
+unsafe impl Element for f32 {}
+// SAFETY: plain numbers.
+unsafe impl Element for f64 {}
+// SAFETY: plain numbers.
+unsafe impl Element for i32 {}
+// SAFETY: plain numbers.
+unsafe impl Element for i64 {}
+// SAFETY: plain numbers.
+unsafe impl Element for u32 {}
+// SAFETY: plain numbers.
+unsafe impl Element for u8 {}
+
+impl AlignedBytes {
+    /// This many zeros.
+    pub fn zeros(bytes: usize) -> AlignedBytes {
+        AlignedBytes { lines: vec![Line([0; 64]); bytes.div_ceil(64)], bytes }
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// `count` elements from byte `offset` on.
+    ///
+    /// # Panics
+    /// Where they reach beyond the end or `offset` is not a multiple of their size.
+    pub fn elements<E: Element>(&self, offset: usize, count: usize) -> &[E] {
+        self.check::<E>(offset, count);
+        // SAFETY: `check` holds; any bits are an element.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>().add(offset).cast(), count) }
+    }
+
+    /// The same to be written.
+    ///
+    /// # Panics
+    /// As [`AlignedBytes::elements`].
+    pub fn elements_mut<E: Element>(&mut self, offset: usize, count: usize) -> &mut [E] {
+        self.check::<E>(offset, count);
+        // SAFETY: `check` holds; any bits are an element; the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<u8>().add(offset).cast(), count) }
+    }
+
+    fn check<E: Element>(&self, offset: usize, count: usize) {
+        let bytes = count.checked_mul(size_of::<E>()).and_then(|bytes| bytes.checked_add(offset));
+        assert!(offset.is_multiple_of(size_of::<E>()), "elements at byte {offset} are not aligned");
+        assert!(
+            bytes.is_some_and(|end| end <= self.bytes),
+            "{count} elements at byte {offset} reach beyond a block of {} bytes",
+            self.bytes
+        );
+    }
+}
+
+/// A compiled program in memory.
+pub struct JitStep {
+    /// Owns the code; taken when it is dropped.
+    module: Option<JITModule>,
+    main: unsafe extern "C" fn(context: *const Context, state: *mut u8, workspace: *mut u8),
+    state_bytes: usize,
+    workspace_bytes: usize,
+    scratch_bytes: usize,
+}
+
+impl JitStep {
+    /// Makes the code of a module, whose main function is `main`, executable.
+    pub(super) fn new(
+        mut module: JITModule,
+        main: FuncId,
+        program: &Program,
+        scratch_bytes: u64,
+    ) -> Result<JitStep, String> {
+        module.finalize_definitions().map_err(|error| format!("cannot make code executable: {error}"))?;
+        let address = module.get_finalized_function(main);
+        // SAFETY: the function has this signature (`cranelift::step`), and its code lives as long as the module.
+        let main = unsafe {
+            std::mem::transmute::<*const u8, unsafe extern "C" fn(*const Context, *mut u8, *mut u8)>(address)
+        };
+        Ok(JitStep {
+            module: Some(module),
+            main,
+            state_bytes: program.state_bytes as usize,
+            workspace_bytes: program.workspace_bytes as usize,
+            scratch_bytes: scratch_bytes as usize,
+        })
+    }
+
+    /// Workers for this step.
+    pub fn context(&self, threads: usize) -> Context {
+        Context::new(threads, self.scratch_bytes)
+    }
+
+    /// Runs one step on its two blocks of memory.
+    ///
+    /// # Panics
+    /// Where a block, or the scratch of the context's workers, is smaller than the program needs.
+    pub fn run(&self, context: &Context, state: &mut AlignedBytes, workspace: &mut AlignedBytes) {
+        assert!(state.len() >= self.state_bytes, "the state block is smaller than the program needs");
+        assert!(workspace.len() >= self.workspace_bytes, "the workspace is smaller than the program needs");
+        assert!(context.scratch_bytes() >= self.scratch_bytes, "the workers' scratch is smaller than the program needs");
+        // SAFETY: the code touches nothing but these blocks, whose sizes were compared, at the places of the plan.
+        unsafe {
+            (self.main)(context, state.lines.as_mut_ptr().cast(), workspace.lines.as_mut_ptr().cast());
+        }
+    }
+}
+
+impl Drop for JitStep {
+    fn drop(&mut self) {
+        if let Some(module) = self.module.take() {
+            // SAFETY: nothing runs the code: whoever runs it borrows this step.
+            unsafe { module.free_memory() };
+        }
+    }
+}
