@@ -102,6 +102,11 @@ impl Context {
         self.handles.len() + 1
     }
 
+    /// Bytes of scratch that every worker has.
+    pub fn scratch_bytes(&self) -> usize {
+        self.shared.scratch[0].0.len() * 64
+    }
+
     /// The scratch of the calling thread: its own inside a kernel of this pool, the first worker's otherwise.
     pub fn scratch(&self) -> *mut u8 {
         let (pool, worker) = PLACE.get();

@@ -131,7 +131,10 @@ impl JitStep {
     pub fn run(&self, context: &Context, state: &mut AlignedBytes, workspace: &mut AlignedBytes) {
         assert!(state.len() >= self.state_bytes, "the state block is smaller than the program needs");
         assert!(workspace.len() >= self.workspace_bytes, "the workspace is smaller than the program needs");
-        assert!(context.scratch_bytes() >= self.scratch_bytes, "the workers' scratch is smaller than the program needs");
+        assert!(
+            context.scratch_bytes() >= self.scratch_bytes,
+            "the workers' scratch is smaller than the program needs"
+        );
         // SAFETY: the code touches nothing but these blocks, whose sizes were compared, at the places of the plan.
         unsafe {
             (self.main)(context, state.lines.as_mut_ptr().cast(), workspace.lines.as_mut_ptr().cast());

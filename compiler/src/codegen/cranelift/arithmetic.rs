@@ -79,7 +79,13 @@ impl Emitter<'_, '_> {
     }
 
     /// A function of single elements, lane by lane.
-    fn by_lane(&mut self, result: Type, operands: &[Value], lanes: u32, f: impl Fn(&mut Self, &[Value]) -> Value) -> Value {
+    fn by_lane(
+        &mut self,
+        result: Type,
+        operands: &[Value],
+        lanes: u32,
+        f: impl Fn(&mut Self, &[Value]) -> Value,
+    ) -> Value {
         if lanes == 1 {
             return f(self, operands);
         }
@@ -144,7 +150,9 @@ impl Emitter<'_, '_> {
                 let ty = lane_type(dtype, lanes);
                 self.by_lane(ty, &[x, y], lanes, |this, operands| this.divide(dtype, operands[0], operands[1]))
             }
-            Op::Maximum {} => self.larger(dtype, IntCC::SignedGreaterThanOrEqual, FloatCC::GreaterThanOrEqual, x, y, lanes),
+            Op::Maximum {} => {
+                self.larger(dtype, IntCC::SignedGreaterThanOrEqual, FloatCC::GreaterThanOrEqual, x, y, lanes)
+            }
             Op::Minimum {} => self.larger(dtype, IntCC::SignedLessThanOrEqual, FloatCC::LessThanOrEqual, x, y, lanes),
             Op::Equal {} => self.compare(dtype, IntCC::Equal, FloatCC::Equal, x, y),
             Op::Less {} => self.compare(dtype, IntCC::SignedLessThan, FloatCC::LessThan, x, y),

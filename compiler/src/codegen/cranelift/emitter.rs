@@ -9,7 +9,8 @@ use crate::ir::types::{Dtype, Literal};
 use crate::kernel::ir::{AffineMap, BufferId, Place, Program, Repeat};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    Block, BlockArg, Endianness, FuncRef, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Type, Value, types,
+    Block, BlockArg, Endianness, FuncRef, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Type,
+    Value, types,
 };
 use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{Linkage, Module};
@@ -62,7 +63,8 @@ impl<'a, 'b> Emitter<'a, 'b> {
 
     /// Says which turn of a repeat this is.
     pub(super) fn enter(&mut self, repeat: &Repeat, turn: Value) {
-        let slices = repeat.sequences.iter().map(|(_, slice)| slice).chain(repeat.stacks.iter().map(|(slice, _)| slice));
+        let slices =
+            repeat.sequences.iter().map(|(_, slice)| slice).chain(repeat.stacks.iter().map(|(slice, _)| slice));
         self.turns.extend(slices.map(|slice| (*slice, turn)));
     }
 
@@ -180,12 +182,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
         self.loop_nest_from(sizes, &mut Vec::new(), body);
     }
 
-    fn loop_nest_from(
-        &mut self,
-        sizes: &[u64],
-        indices: &mut Vec<Value>,
-        body: &mut dyn FnMut(&mut Self, &[Value]),
-    ) {
+    fn loop_nest_from(&mut self, sizes: &[u64], indices: &mut Vec<Value>, body: &mut dyn FnMut(&mut Self, &[Value])) {
         let Some(size) = sizes.get(indices.len()) else {
             return body(self, indices);
         };

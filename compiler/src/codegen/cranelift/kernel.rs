@@ -52,7 +52,9 @@ fn stage_nanoseconds(stage: &Stage) -> f64 {
 
 fn scalar_nanoseconds(scalar: &Scalar, dtype: Option<Dtype>) -> f64 {
     match scalar {
-        Scalar::Unary(op, _) | Scalar::Binary(op, ..) if runtime::routine(op, dtype.unwrap_or(Dtype::F32)).is_some() => {
+        Scalar::Unary(op, _) | Scalar::Binary(op, ..)
+            if runtime::routine(op, dtype.unwrap_or(Dtype::F32)).is_some() =>
+        {
             1.0
         }
         Scalar::Random { .. } => 3.0,

@@ -109,12 +109,7 @@ fn reduce(emitter: &mut Emitter<'_, '_>, stage: &Stage, axes: &[Value]) -> Vec<V
     reductions.map(|(reduction, accumulator)| result(emitter, stage, reduction, accumulator)).collect()
 }
 
-fn accumulator(
-    emitter: &mut Emitter<'_, '_>,
-    stage: &Stage,
-    reduction: &Reduction,
-    interleaved: bool,
-) -> Accumulator {
+fn accumulator(emitter: &mut Emitter<'_, '_>, stage: &Stage, reduction: &Reduction, interleaved: bool) -> Accumulator {
     let dtype = dtype(stage, reduction.value);
     let first = emitter.literal(initial(reduction.kind, dtype));
     if reduction.kind == ReductionKind::Argmax {

@@ -205,11 +205,15 @@ fn collapse(sizes: &mut Vec<u64>, strides: &mut [Vec<i64>; 3]) {
             && strides.iter().all(|strides| strides[axis] == strides[axis + 1] * sizes[axis + 1] as i64);
         if sizes[axis] == 1 && sizes.len() > 1 {
             sizes.remove(axis);
-            strides.iter_mut().for_each(|strides| drop(strides.remove(axis)));
+            for strides in strides.iter_mut() {
+                strides.remove(axis);
+            }
         } else if joins {
             sizes[axis + 1] *= sizes[axis];
             sizes.remove(axis);
-            strides.iter_mut().for_each(|strides| drop(strides.remove(axis)));
+            for strides in strides.iter_mut() {
+                strides.remove(axis);
+            }
         } else {
             axis += 1;
         }
@@ -218,11 +222,7 @@ fn collapse(sizes: &mut Vec<u64>, strides: &mut [Vec<i64>; 3]) {
 
 /// The nests of a program in the order of the kernels, each with the repeats around it.
 pub(super) fn nests(program: &Program) -> Vec<(&Nest, Vec<&Repeat>)> {
-    fn walk<'a>(
-        steps: &'a [Step],
-        repeats: &mut Vec<&'a Repeat>,
-        found: &mut Vec<(&'a Nest, Vec<&'a Repeat>)>,
-    ) {
+    fn walk<'a>(steps: &'a [Step], repeats: &mut Vec<&'a Repeat>, found: &mut Vec<(&'a Nest, Vec<&'a Repeat>)>) {
         for step in steps {
             match step {
                 Step::Nest(nest) => found.push((nest, repeats.clone())),
