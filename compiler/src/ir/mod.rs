@@ -2,9 +2,12 @@
 
 pub mod attribute;
 pub mod copy;
+pub mod dot;
 pub mod graph;
 pub mod infer;
+pub mod interpret;
 pub mod op;
 pub mod text;
 pub mod types;
 pub mod verify;
+pub mod view;
