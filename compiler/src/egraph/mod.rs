@@ -1,1 +1,188 @@
-//! Equality saturation.
+//! Equality saturation: gradient rules are expanded, then directed algebra finds cheaper forms of the whole.
+//!
+//! Expects: a differentiated, verified graph without `grad`.
+//! Guarantees: a graph of the same inputs and results in which no operation speaks about gradients and every region is
+//! `main` or the body of a scan; by the cost model never worse than the expanded graph; the same graph gives the same result. Limits
+//! are counts and are reported; hitting one is safe.
+//! Leaves out: fusion and memory (`kernel`), exchange of values between a scan and its surroundings.
+
+mod analysis;
+mod cost;
+mod expand;
+mod extract;
+mod language;
+pub mod rules;
+
+use crate::ir::graph::{Graph, RegionId};
+use crate::ir::op::Op;
+use analysis::EGraph;
+use cranelift_entity::EntityRef;
+use egg::Id;
+use language::Term;
+use rules::{Expression, Match, Rule};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How far the search goes, for each region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Times that all rules are tried.
+    pub rounds: usize,
+    /// Terms in the e-graph; no rule is applied beyond.
+    pub nodes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { rounds: 16, nodes: 200_000 }
+    }
+}
+
+/// What happened, over all regions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The most rounds that a region took.
+    pub rounds: usize,
+    /// Terms in all e-graphs at the end.
+    pub e_nodes: usize,
+    /// Classes in all e-graphs at the end.
+    pub classes: usize,
+    /// How often each rule made two classes one.
+    pub fired: BTreeMap<&'static str, u64>,
+    /// A sentence for each limit that a region hit.
+    pub limits_hit: Vec<String>,
+    /// Cost of main with its scans after expansion, in picoseconds by the cost model.
+    pub cost_before: u64,
+    /// The same at the end.
+    pub cost_after: u64,
+}
+
+/// Expands all gradient rules of a graph and optimises it.
+pub fn optimize(graph: &Graph, limits: &Limits) -> (Graph, Report) {
+    optimize_with(graph, limits, &rules::all().collect::<Vec<_>>())
+}
+
+fn optimize_with(graph: &Graph, limits: &Limits, rules: &[&Rule]) -> (Graph, Report) {
+    let mut result = Graph::default();
+    let mut report = Report::default();
+    let mut bodies = BTreeMap::new();
+    let (mut plain_costs, mut costs) = (BTreeMap::new(), BTreeMap::new());
+    for region in executed_regions(graph) {
+        let source = &graph.regions[region];
+        let mut loaded = expand::load(graph, region, &bodies);
+        for (name, count) in &loaded.expanded {
+            *report.fired.entry(name).or_default() += count;
+        }
+        // Inputs are roots too: they stay, whether something uses them or not.
+        let roots = |egraph: &EGraph| -> Vec<Id> { loaded.results.iter().map(|class| egraph.find(*class)).collect() };
+        let plain_cost = extract::extract(&loaded.egraph, &roots(&loaded.egraph), &plain_costs).cost;
+        let plain = extract::extract(&loaded.egraph, &roots(&loaded.egraph), &costs);
+        let plain_region = extract::build(&loaded.egraph, &plain, source, &loaded.inputs);
+        saturate(&mut loaded.egraph, limits, rules, &source.name, &mut report);
+        let roots = roots(&loaded.egraph);
+        let best = extract::extract(&loaded.egraph, &roots, &costs);
+        let (region_cost, optimized) = if best.cost < plain.cost {
+            (best.cost, extract::build(&loaded.egraph, &best, source, &loaded.inputs))
+        } else {
+            (plain.cost, plain_region)
+        };
+        report.e_nodes += loaded.egraph.total_number_of_nodes();
+        report.classes += loaded.egraph.number_of_classes();
+        let id = result.add(optimized);
+        bodies.insert(region, id);
+        plain_costs.insert(id, plain_cost);
+        costs.insert(id, region_cost);
+        (report.cost_before, report.cost_after) = (plain_cost, region_cost);
+    }
+    (result, report)
+}
+
+/// Main and the bodies of all scans that run when main runs, also those in rules; in the order of their ids.
+fn executed_regions(graph: &Graph) -> BTreeSet<RegionId> {
+    let mut executed = BTreeSet::from([graph.main_id()]);
+    let mut seen = executed.clone();
+    let mut stack = vec![graph.main_id()];
+    while let Some(region) = stack.pop() {
+        for node in graph.regions[region].nodes.values() {
+            let named = match &node.op {
+                Op::Scan { body, .. } => {
+                    executed.insert(*body);
+                    *body
+                }
+                Op::Vjp { body, .. } => *body,
+                _ => continue,
+            };
+            if seen.insert(named) {
+                stack.push(named);
+            }
+        }
+    }
+    executed
+}
+
+/// Tries all rules on all terms until nothing new is found.
+fn saturate(egraph: &mut EGraph, limits: &Limits, rules: &[&Rule], region: &str, report: &mut Report) {
+    for round in 1..=limits.rounds {
+        let found = search(egraph, rules);
+        let mut changed = false;
+        for (class, rule, expression) in found {
+            if egraph.total_size() >= limits.nodes {
+                report.limits_hit.push(format!("{region}: {} terms in round {round}", limits.nodes));
+                egraph.rebuild();
+                report.rounds = report.rounds.max(round);
+                return;
+            }
+            egraph.analysis.origin = egraph[class].data.origin;
+            let equal = add(egraph, &expression);
+            if egraph.union(class, equal) {
+                changed = true;
+                *report.fired.entry(rules[rule].name).or_default() += 1;
+            }
+        }
+        egraph.rebuild();
+        report.rounds = report.rounds.max(round);
+        if !changed {
+            return;
+        }
+    }
+    report.limits_hit.push(format!("{region}: {} rounds", limits.rounds));
+}
+
+/// What the rules find, in the order of classes, terms and rules.
+fn search(egraph: &EGraph, rules: &[&Rule]) -> Vec<(Id, usize, Expression)> {
+    let mut classes: Vec<Id> = egraph.classes().map(|class| class.id).collect();
+    classes.sort_unstable();
+    let mut rules_at: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, rule) in rules.iter().enumerate() {
+        rule.at.iter().for_each(|name| rules_at.entry(name).or_default().push(index));
+    }
+    let mut by_op: Vec<Option<&[usize]>> = Vec::new();
+    let mut found = Vec::new();
+    for class in classes {
+        for term in &egraph[class].nodes {
+            let index = term.op.index();
+            if by_op.len() <= index {
+                by_op.resize(index + 1, None);
+            }
+            let applicable = by_op[index].get_or_insert_with(|| {
+                rules_at.get(egraph.analysis.ops[term.op].name()).map_or(&[][..], Vec::as_slice)
+            });
+            for rule in applicable.iter() {
+                let equal = Match::run(rules[*rule], egraph, class, term);
+                found.extend(equal.into_iter().map(|expression| (class, *rule, expression)));
+            }
+        }
+    }
+    found
+}
+
+/// Adds an expression; a constant needs no term where the class is a number already.
+fn add(egraph: &mut EGraph, expression: &Expression) -> Id {
+    match expression {
+        Expression::Class(class) => *class,
+        Expression::Apply(op, operands) => {
+            let children = operands.iter().map(|operand| add(egraph, operand)).collect();
+            let op = egraph.analysis.ops.intern(op.clone());
+            egraph.add(Term { op, children })
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Loads a region into an e-graph and expands what speaks about gradients: a `vjp` is made equal to the result of its
+//! rule, a `ruled` call to its value, a `stop` to its operand.
+//!
+//! Expects: a differentiated graph: no `grad` is left, so that what the markers say has been used.
+//! Guarantees: every class of a marker holds a term that is none; an expansion always completes, since a region names
+//! only regions with smaller ids; vjps of two rules are different operations, so that nothing makes them equal but what
+//! their rules compute.
+//! Leaves out: algebra (`rules`).
+
+use super::analysis::{Analysis, EGraph, Origin};
+use super::language::Term;
+use crate::ir::graph::{Graph, NodeId, Provenance, RegionId};
+use crate::ir::op::Op;
+use cranelift_entity::{EntityRef, SecondaryMap};
+use egg::Id;
+use std::collections::BTreeMap;
+
+/// A region as an e-graph.
+pub struct Loaded {
+    /// With all nodes and expansions.
+    pub egraph: EGraph,
+    /// The classes of the inputs of the region, in order.
+    pub inputs: Vec<Id>,
+    /// The classes of its results, in order.
+    pub results: Vec<Id>,
+    /// How many markers of each kind were expanded.
+    pub expanded: BTreeMap<&'static str, u64>,
+}
+
+/// Loads a region of `graph`; the bodies of its scans are called by their new ids.
+pub fn load(graph: &Graph, region: RegionId, bodies: &BTreeMap<RegionId, RegionId>) -> Loaded {
+    let mut loader = Loader { graph, bodies, egraph: EGraph::new(Analysis::default()), expanded: BTreeMap::new() };
+    let source = &graph.regions[region];
+    let mut inputs = Vec::with_capacity(source.inputs.len());
+    for id in &source.inputs {
+        loader.set_origin(*id, source.nodes[*id].provenance);
+        let op = loader.egraph.analysis.ops.fresh(source.nodes[*id].op.clone());
+        inputs.push(loader.egraph.add(Term { op, children: Vec::new() }));
+    }
+    let wanted: Vec<NodeId> = source.results.iter().map(|output| output.node).collect();
+    let results = loader.instantiate(region, &inputs, &wanted, true);
+    let Loader { mut egraph, expanded, .. } = loader;
+    egraph.rebuild();
+    Loaded { egraph, inputs, results, expanded }
+}
+
+struct Loader<'a> {
+    graph: &'a Graph,
+    bodies: &'a BTreeMap<RegionId, RegionId>,
+    egraph: EGraph,
+    expanded: BTreeMap<&'static str, u64>,
+}
+
+impl Loader<'_> {
+    fn set_origin(&mut self, node: NodeId, provenance: Provenance) {
+        let place = u32::try_from(node.index()).expect("bug in bpc: a region with 2^32 nodes");
+        self.egraph.analysis.origin = Origin { place, provenance };
+    }
+
+    /// Adds what `wanted` needs of a region whose inputs are these classes. The nodes of a rule region come from the
+    /// node that uses the rule, so only the region that is loaded itself sets origins.
+    fn instantiate(&mut self, region: RegionId, inputs: &[Id], wanted: &[NodeId], own: bool) -> Vec<Id> {
+        let source = &self.graph.regions[region];
+        assert_eq!(source.inputs.len(), inputs.len(), "bug in bpc: {} has another number of inputs", source.name);
+        let mut live: SecondaryMap<NodeId, bool> = SecondaryMap::with_capacity(source.nodes.len());
+        wanted.iter().for_each(|node| live[*node] = true);
+        for (id, node) in source.nodes.iter().rev() {
+            if live[id] {
+                node.operands.iter().for_each(|operand| live[*operand] = true);
+            }
+        }
+        let mut classes: SecondaryMap<NodeId, Option<Id>> = SecondaryMap::with_capacity(source.nodes.len());
+        for (id, class) in source.inputs.iter().zip(inputs) {
+            classes[*id] = Some(*class);
+        }
+        let class_of = |classes: &SecondaryMap<NodeId, Option<Id>>, id: NodeId| {
+            classes[id].expect("bug in bpc: an operand stands after its use")
+        };
+        for (id, node) in &source.nodes {
+            if !live[id] || classes[id].is_some() {
+                continue;
+            }
+            if own {
+                self.set_origin(id, node.provenance);
+            }
+            let children: Vec<Id> = node.operands.iter().map(|operand| class_of(&classes, *operand)).collect();
+            classes[id] = Some(self.add(&node.op, children));
+        }
+        wanted.iter().map(|node| class_of(&classes, *node)).collect()
+    }
+
+    fn add(&mut self, op: &Op, children: Vec<Id>) -> Id {
+        let mut op = op.clone();
+        if let Op::Scan { body, .. } = &mut op {
+            *body = *self.bodies.get(body).expect("bug in bpc: a scan whose body is not optimised yet");
+        }
+        assert!(!matches!(op, Op::Grad { .. }), "bug in bpc: a grad is left after differentiation");
+        let interned = self.egraph.analysis.ops.intern(op.clone());
+        let term = Term { op: interned, children };
+        if let Some(known) = self.egraph.lookup(term.clone()) {
+            return known;
+        }
+        let class = self.egraph.add(term.clone());
+        let (name, meaning) = match &op {
+            Op::Stop { .. } => ("expand-stop", term.children[0]),
+            Op::Ruled { .. } => ("expand-ruled", term.children[0]),
+            Op::Vjp { body, index, .. } => {
+                let result = self.graph.regions[*body].results[*index as usize].node;
+                ("expand-vjp", self.instantiate(*body, &term.children, &[result], false)[0])
+            }
+            _ => return class,
+        };
+        *self.expanded.entry(name).or_default() += 1;
+        // The meaning first: it has users already and stays the representative, so that later lookups still find it.
+        self.egraph.union(meaning, class);
+        self.egraph.find(class)
+    }
+}

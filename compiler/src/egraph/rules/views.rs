@@ -1,0 +1,343 @@
+//! Views: compositions, identities, and work done before a view repeats its elements.
+
+use super::{Expression, Match, Rule, apply, broadcast, number, reshape, splat};
+use crate::egraph::analysis::is_zero;
+use crate::ir::op::Op;
+use egg::Id;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "view-identity",
+        doc: "a reshape, permute, broadcast, slice, pad or reverse that changes nothing",
+        example: "",
+        at: &["reshape", "permute", "broadcast", "slice", "pad", "reverse"],
+        rewrite: |m| {
+            let x = m.operand(0);
+            let same_shape = m.ty(x).shape == m.result().shape;
+            let identity = match m.op() {
+                Op::Permute { axes } => axes.iter().enumerate().all(|(place, axis)| place == *axis as usize),
+                Op::Reverse { axis } => m.result().shape[*axis as usize] <= 1,
+                _ => same_shape,
+            };
+            m.becomes_if(identity, x);
+        },
+    },
+    Rule {
+        name: "reshape-reshape",
+        doc: "reshape(reshape(x)) = reshape(x)",
+        example: "",
+        at: &["reshape"],
+        rewrite: |m| {
+            for (op, operands) in m.terms(m.operand(0)) {
+                if let Op::Reshape { .. } = op {
+                    m.becomes(reshape(m, operands[0], &m.result().shape));
+                }
+            }
+        },
+    },
+    Rule {
+        name: "permute-permute",
+        doc: "permute(permute(x, a), b) = permute(x, a[b])",
+        example: "",
+        at: &["permute"],
+        rewrite: |m| {
+            let Op::Permute { axes: outer } = m.op() else { return };
+            for (op, operands) in m.terms(m.operand(0)) {
+                let Op::Permute { axes: inner } = op else { continue };
+                let axes: Vec<u32> = outer.iter().map(|axis| inner[*axis as usize]).collect();
+                m.becomes(apply(Op::Permute { axes }, [operands[0].into()]));
+            }
+        },
+    },
+    Rule {
+        name: "permute-moves-ones",
+        doc: "permute(x) = reshape(x) where only axes of size 1 change places",
+        example: "",
+        at: &["permute"],
+        rewrite: |m| {
+            let Op::Permute { axes } = m.op() else { return };
+            let x = m.operand(0);
+            let shape = &m.ty(x).shape;
+            let moved: Vec<u32> = axes.iter().copied().filter(|axis| shape[*axis as usize] != 1).collect();
+            m.becomes_if(moved.is_sorted(), reshape(m, x, &m.result().shape));
+        },
+    },
+    Rule {
+        name: "broadcast-broadcast",
+        doc: "broadcast(broadcast(x)) = broadcast(x)",
+        example: "",
+        at: &["broadcast"],
+        rewrite: |m| {
+            for x in m.broadcasts(m.operand(0)) {
+                m.becomes(broadcast(m, x, &m.result().shape));
+            }
+        },
+    },
+    Rule {
+        name: "permute-broadcast",
+        doc: "permute(broadcast(x)) = broadcast(permute(x))",
+        example: "",
+        at: &["permute"],
+        rewrite: |m| {
+            for x in m.broadcasts(m.operand(0)) {
+                let permuted = apply(m.op().clone(), [x.into()]);
+                m.becomes(apply(Op::Broadcast { shape: m.result().shape.clone() }, [permuted]));
+            }
+        },
+    },
+    Rule {
+        name: "slice-broadcast",
+        doc: "slice(broadcast(x)) = broadcast(slice(x))",
+        example: "",
+        at: &["slice"],
+        rewrite: |m| {
+            let Op::Slice { starts, stops } = m.op() else { return };
+            for x in m.broadcasts(m.operand(0)) {
+                let (mut starts, mut stops) = (starts.clone(), stops.clone());
+                let (small, large) = (&m.ty(x).shape, &m.ty(m.operand(0)).shape);
+                if m.result().elements() == 0 {
+                    continue;
+                }
+                for axis in (0..small.len()).filter(|axis| small[*axis] != large[*axis]) {
+                    (starts[axis], stops[axis]) = (0, 1);
+                }
+                let sliced = apply(Op::Slice { starts, stops }, [x.into()]);
+                m.becomes(apply(Op::Broadcast { shape: m.result().shape.clone() }, [sliced]));
+            }
+        },
+    },
+    Rule {
+        name: "unary-broadcast",
+        doc: "f(broadcast(x)) = broadcast(f(x)) for elementwise f",
+        example: "",
+        at: &[
+            "neg", "abs", "sign", "floor", "round", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh",
+            "erf", "not", "cast",
+        ],
+        rewrite: |m| {
+            for x in m.broadcasts(m.operand(0)) {
+                let small = apply(m.op().clone(), [x.into()]);
+                m.becomes(apply(Op::Broadcast { shape: m.result().shape.clone() }, [small]));
+            }
+        },
+    },
+    Rule {
+        name: "binary-broadcast",
+        doc: "f(broadcast(x), broadcast(y)) = broadcast(f(x, y)) for x and y of one shape; a number is a broadcast too",
+        example: "",
+        at: &[
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "pow",
+            "maximum",
+            "minimum",
+            "equal",
+            "less",
+            "less_equal",
+            "and",
+            "or",
+            "xor",
+        ],
+        rewrite: |m| {
+            let (x, y) = m.pair();
+            let repeat = |x: Expression, y: Expression| {
+                let small = apply(m.op().clone(), [x, y]);
+                m.becomes(apply(Op::Broadcast { shape: m.ty(m.operand(0)).shape.clone() }, [small]));
+            };
+            for small_x in m.broadcasts(x) {
+                for small_y in m.broadcasts(y).filter(|small_y| m.ty(*small_y).shape == m.ty(small_x).shape) {
+                    repeat(small_x.into(), small_y.into());
+                }
+                if let Some(number) = m.literal(y) {
+                    repeat(small_x.into(), splat(number, m.ty(small_x)));
+                }
+            }
+            if let Some(number) = m.literal(x) {
+                for small_y in m.broadcasts(y) {
+                    repeat(splat(number, m.ty(small_y)), small_y.into());
+                }
+            }
+        },
+    },
+    Rule {
+        name: "slice-slice",
+        doc: "slice(slice(x)) = slice(x)",
+        example: "",
+        at: &["slice"],
+        rewrite: |m| {
+            let Op::Slice { starts, stops } = m.op() else { return };
+            for (op, operands) in m.terms(m.operand(0)) {
+                let Op::Slice { starts: inner, .. } = op else { continue };
+                let moved = |places: &[u64]| places.iter().zip(inner).map(|(place, start)| place + start).collect();
+                m.becomes(apply(Op::Slice { starts: moved(starts), stops: moved(stops) }, [operands[0].into()]));
+            }
+        },
+    },
+    Rule {
+        name: "slice-pad",
+        doc: "slice(pad(x)) = slice(x) where it lies within x, and the padding where it lies beside x",
+        example: "",
+        at: &["slice"],
+        rewrite: |m| {
+            let Op::Slice { starts, stops } = m.op() else { return };
+            for (op, operands) in m.terms(m.operand(0)) {
+                let Op::Pad { low, value, .. } = op else { continue };
+                let shape = &m.ty(operands[0]).shape;
+                let axes = 0..shape.len();
+                if axes.clone().any(|axis| stops[axis] <= low[axis] || starts[axis] >= low[axis] + shape[axis]) {
+                    m.becomes(splat(*value, m.result()));
+                } else if axes.clone().all(|axis| starts[axis] >= low[axis] && stops[axis] <= low[axis] + shape[axis]) {
+                    let moved = |places: &[u64]| places.iter().zip(low).map(|(place, low)| place - low).collect();
+                    m.becomes(apply(Op::Slice { starts: moved(starts), stops: moved(stops) }, [operands[0].into()]));
+                }
+            }
+        },
+    },
+    Rule {
+        name: "slice-concat",
+        doc: "slice(concat(x, y)) = slice(x) or slice(y) where it lies within one of them",
+        example: "",
+        at: &["slice"],
+        rewrite: |m| {
+            let Op::Slice { starts, stops } = m.op() else { return };
+            for (op, operands) in m.terms(m.operand(0)) {
+                let Op::Concat { axis } = op else { continue };
+                let axis = *axis as usize;
+                let length = m.ty(operands[0]).shape[axis];
+                if stops[axis] <= length {
+                    m.becomes(apply(m.op().clone(), [operands[0].into()]));
+                } else if starts[axis] >= length {
+                    let (mut starts, mut stops) = (starts.clone(), stops.clone());
+                    starts[axis] -= length;
+                    stops[axis] -= length;
+                    m.becomes(apply(Op::Slice { starts, stops }, [operands[1].into()]));
+                }
+            }
+        },
+    },
+    Rule {
+        name: "concat-slices",
+        doc: "concat(slice(x, a..b), slice(x, b..c)) = slice(x, a..c)",
+        example: "",
+        at: &["concat"],
+        rewrite: |m| {
+            let Op::Concat { axis } = m.op() else { return };
+            let axis = *axis as usize;
+            let slices = |class: Id| {
+                m.terms(class).filter_map(|(op, operands)| match op {
+                    Op::Slice { starts, stops } => Some((operands[0], starts, stops)),
+                    _ => None,
+                })
+            };
+            for (x, starts, stops) in slices(m.operand(0)) {
+                for (y, later_starts, later_stops) in slices(m.operand(1)) {
+                    let beside = (0..starts.len()).all(|other| {
+                        other == axis || (starts[other], stops[other]) == (later_starts[other], later_stops[other])
+                    });
+                    if x == y && beside && stops[axis] == later_starts[axis] {
+                        m.becomes(apply(Op::Slice { starts: starts.clone(), stops: later_stops.clone() }, [x.into()]));
+                    }
+                }
+            }
+        },
+    },
+    Rule {
+        name: "pad-pad",
+        doc: "pad(pad(x)) = pad(x) with one value",
+        example: "",
+        at: &["pad"],
+        rewrite: |m| {
+            let Op::Pad { low, high, value } = m.op() else { return };
+            for (op, operands) in m.terms(m.operand(0)) {
+                let Op::Pad { low: inner_low, high: inner_high, value: inner } = op else { continue };
+                let sum = |x: &[u64], y: &[u64]| x.iter().zip(y).map(|(x, y)| x + y).collect();
+                let both = Op::Pad { low: sum(low, inner_low), high: sum(high, inner_high), value: *value };
+                m.becomes_if(value == inner, apply(both, [operands[0].into()]));
+            }
+        },
+    },
+    Rule {
+        name: "add-pads",
+        doc: "pad(x, 0) + pad(y, 0) = pad(concat(x, y), 0) where y begins where x ends",
+        example: "",
+        at: &["add"],
+        rewrite: |m| {
+            let (x, y) = m.pair();
+            add_pads(m, x, y);
+            add_pads(m, y, x);
+        },
+    },
+    Rule {
+        name: "reverse-reverse",
+        doc: "reverse(reverse(x)) = x along one axis",
+        example: "",
+        at: &["reverse"],
+        rewrite: |m| {
+            for (op, operands) in m.terms(m.operand(0)) {
+                if op == m.op() {
+                    m.becomes(operands[0]);
+                }
+            }
+        },
+    },
+    Rule {
+        name: "windows-of-one",
+        doc: "windows(x) with size 1 and stride 1 = reshape(x)",
+        example: "",
+        at: &["windows"],
+        rewrite: |m| {
+            let Op::Windows { size, stride, .. } = m.op() else { return };
+            m.becomes_if((*size, *stride) == (1, 1), reshape(m, m.operand(0), &m.result().shape));
+        },
+    },
+    Rule {
+        name: "unwindows-of-one",
+        doc: "unwindows(x) of disjoint windows that leave nothing out = reshape(x)",
+        example: "",
+        at: &["unwindows"],
+        rewrite: |m| {
+            let Op::Unwindows { axis, stride, .. } = m.op() else { return };
+            let x = m.operand(0);
+            let size = m.ty(x).shape[*axis as usize + 1];
+            let covers = size == *stride && m.ty(x).elements() == m.result().elements();
+            m.becomes_if(covers, reshape(m, x, &m.result().shape));
+        },
+    },
+    Rule {
+        name: "scatter-zero",
+        doc: "scatter_add of zeros = 0",
+        example: "",
+        at: &["scatter_add"],
+        rewrite: |m| {
+            m.becomes_if(m.literal(m.operand(1)).is_some_and(is_zero), number(0.0, m.result()));
+        },
+    },
+];
+
+fn add_pads(m: &Match, x: Id, y: Id) {
+    let pads = |class: Id| {
+        m.terms(class).filter_map(|(op, operands)| match op {
+            Op::Pad { low, high, value } if is_zero(*value) => Some((operands[0], low, high, *value)),
+            _ => None,
+        })
+    };
+    for (first, low, high, value) in pads(x) {
+        for (second, second_low, second_high, _) in pads(y) {
+            let (from, to) = (&m.ty(first).shape, &m.ty(second).shape);
+            let differing: Vec<usize> = (0..low.len())
+                .filter(|axis| {
+                    (low[*axis], high[*axis], from[*axis]) != (second_low[*axis], second_high[*axis], to[*axis])
+                })
+                .collect();
+            let [axis] = differing[..] else { continue };
+            if low[axis] + from[axis] == second_low[axis] {
+                let joined = apply(Op::Concat { axis: axis as u32 }, [first.into(), second.into()]);
+                let mut high = high.clone();
+                high[axis] = second_high[axis];
+                m.becomes(apply(Op::Pad { low: low.clone(), high, value }, [joined]));
+            }
+        }
+    }
+}
