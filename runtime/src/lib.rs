@@ -1,6 +1,7 @@
 //! What compiled `bpc` code needs when it runs, and what feeds it.
 
 pub mod abi;
+pub mod data;
 pub mod error;
 pub mod file;
 pub mod math;
