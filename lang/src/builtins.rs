@@ -126,6 +126,12 @@ pub static OPERATIONS: &[&str] = &[
     "reduce_min",
 ];
 
+/// What a `train` block may state.
+pub static TRAIN_ENTRIES: &[&str] = &["data", "epochs", "steps", "batch", "seed", "shuffle"];
+
+/// Where the data of a `train` block may come from.
+pub static DATA_SOURCES: &[&str] = &["csv", "idx", "npz", "text"];
+
 /// The name of a primitive or of an operation of the graph, if it is one.
 pub fn primitive(name: &str) -> Option<&'static str> {
     find(name).map(|builtin| builtin.name).or_else(|| OPERATIONS.iter().copied().find(|known| *known == name))

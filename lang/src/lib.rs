@@ -13,6 +13,7 @@ mod grammar_rules {
 }
 pub mod lexer;
 pub mod loader;
+mod names;
 pub mod parser;
 pub mod program;
 pub mod source;

@@ -2,8 +2,9 @@
 //!
 //! Expects: the text of the root file and a way to read the files beside it; modules of the standard library come from
 //! [`crate::stdlib`].
-//! Guarantees: the order of modules depends on the texts alone: root, `std.core`, `std.derivatives`, then what `use`
-//! lines name, in the order of the text.
+//! Guarantees: the order of modules depends on the texts alone: root, `std.core`, `std.derivatives`, `std.init`, then what `use`
+//! lines name, in the order of the text. Without an error every
+//! name of the program is known (see [`crate::names`]).
 //! Leaves out: types and shapes.
 
 use crate::diagnostics::Diagnostic;
@@ -20,6 +21,9 @@ const PRELUDE: &str = "std.core";
 /// The derivatives of the primitives.
 const DERIVATIVES: &str = "std.derivatives";
 
+/// Where names after `~` are looked up last.
+const INITIALIZERS: &str = "std.init";
+
 /// Loads a program. `path` and `text` are those of the root file; `read` is asked for the text of `shapes.bp` where
 /// `use shapes` stands, and for `a/b.bp` where `use a.b` stands.
 pub fn load(path: &str, text: &str, read: &mut dyn FnMut(&str) -> Option<String>) -> (Program, Vec<Diagnostic>) {
@@ -27,6 +31,7 @@ pub fn load(path: &str, text: &str, read: &mut dyn FnMut(&str) -> Option<String>
     loader.add(String::new(), path, text);
     loader.add_std(PRELUDE);
     loader.add_std(DERIVATIVES);
+    loader.add_std(INITIALIZERS);
     let mut next = 0;
     while next < loader.program.modules.len() {
         loader.add_used(next);
@@ -35,7 +40,11 @@ pub fn load(path: &str, text: &str, read: &mut dyn FnMut(&str) -> Option<String>
     loader.report_cycles();
     loader.fill_scopes();
     loader.index_rules();
-    (loader.program, loader.diagnostics)
+    let Loader { program, mut diagnostics, .. } = loader;
+    if diagnostics.is_empty() {
+        diagnostics = crate::names::check(&program);
+    }
+    (program, diagnostics)
 }
 
 struct Loader<'r> {

@@ -91,7 +91,7 @@ fn parse_declaration<'a>(
     if let Some((start, end)) = too_deep(&tokens) {
         let span = Span { file, start, end };
         diagnostics.push(
-            Diagnostic::error("BP0006", "nested too deeply", span, format!("more than {DEPTH_LIMIT} levels here"))
+            Diagnostic::error("BP0005", "nested too deeply", span, format!("more than {DEPTH_LIMIT} levels here"))
                 .with_help("bind parts of it by `let`"),
         );
         return None;
@@ -201,13 +201,13 @@ fn explain(
         }
         ParseError::User { error: Malformed::Via { at, operand } } => {
             let diagnostic =
-                Diagnostic::error("BP0007", "`via` follows a call or a scan", at, "chooses a rule for nothing")
+                Diagnostic::error("BP0006", "`via` follows a call or a scan", at, "chooses a rule for nothing")
                     .with_label(operand, "this is neither")
                     .with_help("write the operation as a call: `matmul(a, b) via rule`");
             (index_at(at.start), Some(diagnostic))
         }
         ParseError::User { error: Malformed::Escape { at } } => {
-            let diagnostic = Diagnostic::error("BP0008", "unknown escape in a string", at, "stands for nothing")
+            let diagnostic = Diagnostic::error("BP0007", "unknown escape in a string", at, "stands for nothing")
                 .with_help("known are `\\\"`, `\\\\`, `\\n` and `\\t`; a backslash itself is written `\\\\`");
             (tokens.partition_point(|(start, _, _)| *start <= at.start).saturating_sub(1), Some(diagnostic))
         }

@@ -67,6 +67,21 @@ impl Program {
         }
     }
 
+    /// What the name after `~` means in `module`: whatever the module sees, else a function of `std.init`.
+    pub fn resolve_initializer(&self, module: ModuleId, name: &str) -> Option<Definition> {
+        self.resolve(module, name).or_else(|| {
+            let init = self.module_named("std.init")?;
+            let index = self.modules[init.0 as usize].items.iter().position(|item| item.is_called(name))?;
+            Some(Definition::Item(ItemId { module: init, index: index as u32 }))
+        })
+    }
+
+    /// The names of the functions in `std.init`.
+    pub fn initializers(&self) -> impl Iterator<Item = &str> {
+        let init = self.module_named("std.init").map(|init| &self.modules[init.0 as usize]);
+        init.into_iter().flat_map(|module| module.items.iter().filter_map(Item::name)).map(|name| name.text.as_str())
+    }
+
     /// The module with this dotted path.
     pub fn module_named(&self, path: &str) -> Option<ModuleId> {
         self.paths.iter().position(|known| known == path).map(|index| ModuleId(index as u32))

@@ -88,6 +88,11 @@ impl Item {
             Item::Rule(_) | Item::Train(_) => None,
         }
     }
+
+    /// Whether that is its name.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name().is_some_and(|own| own.text == name)
+    }
 }
 
 /// A function or a layer; only a layer's body may hold `param` statements.
