@@ -163,7 +163,7 @@ pub enum ReductionKind {
 }
 
 /// A place in memory as a function of the loop axes: `offset + sum(strides[axis] * axis)`, in elements.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct AffineMap {
     /// Where zeros on all axes lead.
     pub offset: i64,
@@ -172,7 +172,7 @@ pub struct AffineMap {
 }
 
 /// A condition on a load: `low <= map < high`; outside, the load gives the scalar's `otherwise`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Guard {
     /// Coordinate along an axis of the padded tensor.
     pub map: AffineMap,
@@ -311,4 +311,231 @@ pub struct Repeat {
     pub stacks: Vec<(BufferId, BufferId)>,
     /// (next value, carry): all copied after every turn. No carry is a next value here, so the order does not matter.
     pub advance: Vec<(BufferId, BufferId)>,
+}
+
+impl AffineMap {
+    /// The same number everywhere, over `axes` loop axes.
+    pub fn constant(offset: i64, axes: usize) -> AffineMap {
+        AffineMap { offset, strides: vec![0; axes] }
+    }
+
+    /// One loop axis out of `axes`.
+    pub fn axis(axis: usize, axes: usize) -> AffineMap {
+        let mut map = AffineMap::constant(0, axes);
+        map.strides[axis] = 1;
+        map
+    }
+
+    /// The sum of two maps.
+    #[must_use]
+    pub fn plus(&self, other: &AffineMap) -> AffineMap {
+        let strides = self.strides.iter().zip(&other.strides).map(|(a, b)| a + b).collect();
+        AffineMap { offset: self.offset + other.offset, strides }
+    }
+
+    /// The map times a number.
+    #[must_use]
+    pub fn scaled(&self, factor: i64) -> AffineMap {
+        AffineMap { offset: self.offset * factor, strides: self.strides.iter().map(|s| s * factor).collect() }
+    }
+
+    /// The map plus a number.
+    #[must_use]
+    pub fn shifted(&self, by: i64) -> AffineMap {
+        AffineMap { offset: self.offset + by, strides: self.strides.clone() }
+    }
+
+    /// The smallest and the largest value over loop axes of these sizes, none of which is 0.
+    pub fn range(&self, sizes: &[u64]) -> (i64, i64) {
+        let mut range = (self.offset, self.offset);
+        for (stride, size) in self.strides.iter().zip(sizes) {
+            let last = stride * (*size as i64 - 1);
+            range = (range.0 + last.min(0), range.1 + last.max(0));
+        }
+        range
+    }
+
+    /// The value at these places of the loop axes.
+    pub fn at(&self, axes: &[u64]) -> i64 {
+        self.offset + self.strides.iter().zip(axes).map(|(stride, at)| stride * *at as i64).sum::<i64>()
+    }
+}
+
+impl Scalar {
+    /// The scalars that it uses.
+    pub fn operands(&self) -> Vec<ValueId> {
+        match self {
+            Scalar::Literal(_)
+            | Scalar::Index { .. }
+            | Scalar::Load { .. }
+            | Scalar::Random { .. }
+            | Scalar::Reduced(_) => vec![],
+            Scalar::Gather { index, .. } => vec![*index],
+            Scalar::Unary(_, x) | Scalar::Cast(x, _) => vec![*x],
+            Scalar::Binary(_, x, y) => vec![*x, *y],
+            Scalar::Select(condition, x, y) => vec![*condition, *x, *y],
+        }
+    }
+
+    /// Lets `rename` replace the scalars that it uses.
+    pub fn rename(&mut self, rename: impl Fn(ValueId) -> ValueId) {
+        match self {
+            Scalar::Literal(_)
+            | Scalar::Index { .. }
+            | Scalar::Load { .. }
+            | Scalar::Random { .. }
+            | Scalar::Reduced(_) => {}
+            Scalar::Gather { index, .. } => *index = rename(*index),
+            Scalar::Unary(_, x) | Scalar::Cast(x, _) => *x = rename(*x),
+            Scalar::Binary(_, x, y) => (*x, *y) = (rename(*x), rename(*y)),
+            Scalar::Select(condition, x, y) => {
+                (*condition, *x, *y) = (rename(*condition), rename(*x), rename(*y));
+            }
+        }
+    }
+
+    /// All its affine maps: of loads, guards and indices.
+    pub fn maps_mut(&mut self) -> Vec<&mut AffineMap> {
+        match self {
+            Scalar::Index { map, .. } | Scalar::Gather { map, .. } | Scalar::Random { map, .. } => vec![map],
+            Scalar::Load { map, guards, .. } => {
+                std::iter::once(map).chain(guards.iter_mut().map(|guard| &mut guard.map)).collect()
+            }
+            _ => vec![],
+        }
+    }
+
+    /// The same, to read.
+    pub fn maps(&self) -> Vec<&AffineMap> {
+        match self {
+            Scalar::Index { map, .. } | Scalar::Gather { map, .. } | Scalar::Random { map, .. } => vec![map],
+            Scalar::Load { map, guards, .. } => {
+                std::iter::once(map).chain(guards.iter().map(|guard| &guard.map)).collect()
+            }
+            _ => vec![],
+        }
+    }
+
+    /// The buffers that it reads.
+    pub fn buffers_mut(&mut self) -> Vec<&mut BufferId> {
+        match self {
+            Scalar::Load { buffer, .. } | Scalar::Gather { buffer, .. } => vec![buffer],
+            Scalar::Random { seed, step, .. } => vec![seed, step],
+            _ => vec![],
+        }
+    }
+
+    /// The same, to read.
+    pub fn buffers(&self) -> Vec<BufferId> {
+        match self {
+            Scalar::Load { buffer, .. } | Scalar::Gather { buffer, .. } => vec![*buffer],
+            Scalar::Random { seed, step, .. } => vec![*seed, *step],
+            _ => vec![],
+        }
+    }
+}
+
+impl Stage {
+    /// Adds a scalar of a dtype, or gives the equal one that is there.
+    pub fn value(&mut self, scalar: Scalar, dtype: Dtype) -> ValueId {
+        if let Some((id, _)) = self.values.iter().find(|(_, known)| **known == scalar) {
+            return id;
+        }
+        let id = self.values.push(scalar);
+        self.dtypes[id] = Some(dtype);
+        id
+    }
+
+    /// Sizes of all loop axes of the stage under these outer ones.
+    pub fn sizes(&self, outer: &[u64]) -> Vec<u64> {
+        [outer, &self.inner, &self.reduced].concat()
+    }
+
+    /// Lets `change` replace every affine map.
+    pub fn change_maps(&mut self, mut change: impl FnMut(&mut AffineMap)) {
+        self.values.values_mut().flat_map(Scalar::maps_mut).for_each(&mut change);
+        self.stores.iter_mut().map(|store| &mut store.map).for_each(change);
+    }
+
+    /// Every affine map.
+    pub fn maps(&self) -> impl Iterator<Item = &AffineMap> {
+        self.values.values().flat_map(Scalar::maps).chain(self.stores.iter().map(|store| &store.map))
+    }
+
+    /// The dtype of a scalar.
+    ///
+    /// # Panics
+    /// On a scalar without one, which no pass makes.
+    pub fn dtype(&self, value: ValueId) -> Dtype {
+        self.dtypes[value].expect("bug in bpc: a scalar without a dtype")
+    }
+}
+
+impl Step {
+    /// The buffers that the step reads and those it writes, also inside a repeat; slices count as what they are part of.
+    pub fn accesses(&self, program: &Program) -> (Vec<BufferId>, Vec<BufferId>) {
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        self.collect(&mut reads, &mut writes);
+        for list in [&mut reads, &mut writes] {
+            for buffer in list.iter_mut() {
+                while let Place::Slice(whole) = program.buffers[*buffer].place {
+                    *buffer = whole;
+                }
+            }
+            list.sort_unstable();
+            list.dedup();
+        }
+        (reads, writes)
+    }
+
+    /// Every buffer that the step names, also inside a repeat.
+    pub fn buffers_mut(&mut self) -> Vec<&mut BufferId> {
+        match self {
+            Step::Nest(nest) => {
+                let mut all = Vec::new();
+                for stage in &mut nest.stages {
+                    all.extend(stage.values.values_mut().flat_map(Scalar::buffers_mut));
+                    all.extend(stage.stores.iter_mut().map(|store| &mut store.buffer));
+                }
+                all
+            }
+            Step::Product(product) => {
+                vec![&mut product.a.buffer, &mut product.b.buffer, &mut product.c.buffer]
+            }
+            Step::ScatterAdd { indices, updates, target } => vec![indices, updates, target],
+            Step::Repeat(repeat) => {
+                let pairs = [&mut repeat.sequences, &mut repeat.initial, &mut repeat.stacks, &mut repeat.advance];
+                let mut all: Vec<&mut BufferId> =
+                    pairs.into_iter().flatten().flat_map(|(from, to)| [from, to]).collect();
+                all.extend(repeat.steps.iter_mut().flat_map(Step::buffers_mut));
+                all
+            }
+        }
+    }
+
+    pub(super) fn collect(&self, reads: &mut Vec<BufferId>, writes: &mut Vec<BufferId>) {
+        match self {
+            Step::Nest(nest) => {
+                for stage in &nest.stages {
+                    reads.extend(stage.values.values().flat_map(Scalar::buffers));
+                    writes.extend(stage.stores.iter().map(|store| store.buffer));
+                }
+            }
+            Step::Product(product) => {
+                reads.extend([product.a.buffer, product.b.buffer]);
+                writes.push(product.c.buffer);
+            }
+            Step::ScatterAdd { indices, updates, target } => {
+                reads.extend([*indices, *updates]);
+                writes.push(*target);
+            }
+            Step::Repeat(repeat) => {
+                for (first, carry) in repeat.initial.iter().chain(&repeat.advance) {
+                    reads.push(*first);
+                    writes.push(*carry);
+                }
+                repeat.steps.iter().for_each(|step| step.collect(reads, writes));
+            }
+        }
+    }
 }
