@@ -1,9 +1,40 @@
 //! From an optimised graph to a program of kernels over two blocks of memory. See [`ir`] for what a program is.
+//!
+//! Expects: a graph without markers (see `ir::verify`).
+//! Guarantees: the program computes what the graph means, in the graph's dtypes; the same graph gives the same program.
+//! Leaves out: machine code (`codegen`).
 
 pub mod emit;
+pub mod evaluate;
+pub mod in_place;
 pub mod ir;
 pub mod memory;
+pub mod plan;
 pub mod product;
 pub mod region;
 pub mod repeat;
+pub mod schedule;
 pub mod views;
+
+use crate::ir::graph::Graph;
+use ir::{Program, Step};
+
+/// Builds the program of a graph.
+///
+/// # Errors
+/// A sentence, where the graph holds what kernels cannot express.
+pub fn build(graph: &Graph) -> Result<Program, String> {
+    let mut program = Program { name: graph.main().name.clone(), ..Program::default() };
+    let updates = region::main(graph, &mut program)?;
+    let mut steps = std::mem::take(&mut program.steps);
+    for (next, target) in in_place::overwrite(&program, &mut steps, updates) {
+        let ty = &program.buffers[target].ty;
+        if ty.elements() > 0 {
+            steps.push(Step::Nest(region::copy(next, target, ty)));
+        }
+    }
+    schedule::schedule(&mut steps);
+    program.steps = steps;
+    plan::plan(&mut program);
+    Ok(program)
+}

@@ -1,0 +1,459 @@
+//! A slow evaluator of programs, scalar by scalar: what a backend is compared with.
+//!
+//! Expects: a planned program that `verify` accepts, and blocks of its sizes.
+//! Guarantees: every value is rounded to its own dtype, and sums run in the order of [`Reduction`], so that a backend
+//! with exact arithmetic gives the same bits. Functions such as exp are those of doubles, rounded once.
+//! Leaves out: speed.
+//!
+//! [`Reduction`]: super::ir::Reduction
+
+use super::ir::{
+    AffineMap, BufferId, Nest, Place, Product, ProductOperand, Program, ReductionKind, Repeat, Scalar, Stage, Step,
+    ValueId,
+};
+use crate::ir::op::{Op, OpClass};
+use crate::ir::types::{Dtype, Literal};
+use bpc_runtime::philox;
+use cranelift_entity::SecondaryMap;
+
+/// The memory of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Parameters and state.
+    pub state: Vec<u8>,
+    /// The rest.
+    pub workspace: Vec<u8>,
+}
+
+/// A number of some dtype: f32 values are held exactly in a double, bool as 0 or 1.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Float(f64),
+    Whole(i64),
+}
+
+impl Blocks {
+    /// Blocks full of bytes that are no sensible number, so that a read before a write is seen.
+    pub fn new(program: &Program) -> Blocks {
+        Blocks {
+            state: vec![0xff; program.state_bytes as usize],
+            workspace: vec![0xff; program.workspace_bytes as usize],
+        }
+    }
+
+    /// Sets a buffer from doubles.
+    pub fn set(&mut self, program: &Program, buffer: BufferId, values: &[f64]) {
+        let dtype = program.buffers[buffer].ty.dtype;
+        let mut memory = Memory { program, blocks: self, scratch: Vec::new(), turns: SecondaryMap::new() };
+        for (index, value) in values.iter().enumerate() {
+            memory.write(buffer, index as i64, number(Literal::new(dtype, *value)));
+        }
+    }
+
+    /// A buffer as doubles.
+    pub fn get(&mut self, program: &Program, buffer: BufferId) -> Vec<f64> {
+        let elements = program.buffers[buffer].ty.elements();
+        let memory = Memory { program, blocks: self, scratch: Vec::new(), turns: SecondaryMap::new() };
+        (0..elements as i64).map(|index| memory.read(buffer, index).float()).collect()
+    }
+}
+
+/// Runs one step of a program.
+pub fn evaluate(program: &Program, blocks: &mut Blocks) {
+    let mut memory = Memory { program, blocks, scratch: Vec::new(), turns: SecondaryMap::new() };
+    memory.steps(&program.steps);
+}
+
+impl Number {
+    fn float(self) -> f64 {
+        match self {
+            Number::Float(value) => value,
+            Number::Whole(value) => value as f64,
+        }
+    }
+
+    fn whole(self) -> i64 {
+        match self {
+            Number::Float(value) => value as i64,
+            Number::Whole(value) => value,
+        }
+    }
+}
+
+fn number(literal: Literal) -> Number {
+    if literal.dtype.is_float() { Number::Float(literal.as_f64()) } else { Number::Whole(literal.as_i64()) }
+}
+
+/// A whole number wrapped, or a float rounded, to a dtype.
+fn fit(value: Number, dtype: Dtype) -> Number {
+    match (value, dtype) {
+        (Number::Float(value), Dtype::F32) => Number::Float(f64::from(value as f32)),
+        (Number::Whole(value), Dtype::I32) => Number::Whole(i64::from(value as i32)),
+        (Number::Whole(value), Dtype::U32) => Number::Whole(i64::from(value as u32)),
+        (Number::Whole(value), Dtype::Bool) => Number::Whole(i64::from(value != 0)),
+        _ => value,
+    }
+}
+
+fn cast(value: Number, dtype: Dtype) -> Number {
+    match value {
+        Number::Float(value) => number(Literal::new(dtype, value)),
+        Number::Whole(value) if dtype.is_float() => {
+            // Once to the dtype: by way of f64, an i64 would round twice.
+            Number::Float(if dtype == Dtype::F32 { f64::from(value as f32) } else { value as f64 })
+        }
+        whole => fit(whole, dtype),
+    }
+}
+
+fn unary(op: &Op, x: Number, dtype: Dtype) -> Number {
+    match (op, x) {
+        (Op::Neg {}, Number::Whole(x)) => fit(Number::Whole(x.wrapping_neg()), dtype),
+        (Op::Abs {}, Number::Whole(x)) => fit(Number::Whole(x.wrapping_abs()), dtype),
+        (Op::Sign {}, Number::Whole(x)) => Number::Whole(x.signum()),
+        (Op::Not {}, Number::Whole(x)) => Number::Whole(i64::from(x == 0)),
+        (op, x) => match op.class() {
+            OpClass::Unary(function) => fit(Number::Float(function(x.float())), dtype),
+            _ => panic!("bug in bpc: {} as a unary operation", op.name()),
+        },
+    }
+}
+
+fn binary(op: &Op, x: Number, y: Number, dtype: Dtype) -> Number {
+    if let (Number::Whole(x), Number::Whole(y)) = (x, y) {
+        let value = match op {
+            Op::Add {} => x.wrapping_add(y),
+            Op::Sub {} => x.wrapping_sub(y),
+            Op::Mul {} => x.wrapping_mul(y),
+            Op::Div {} => {
+                if y == 0 {
+                    0
+                } else {
+                    x.wrapping_div(y)
+                }
+            }
+            Op::Maximum {} => x.max(y),
+            Op::Minimum {} => x.min(y),
+            Op::Equal {} => i64::from(x == y),
+            Op::Less {} => i64::from(x < y),
+            Op::LessEqual {} => i64::from(x <= y),
+            Op::And {} => x & y,
+            Op::Or {} => x | y,
+            Op::Xor {} => x ^ y,
+            op => panic!("bug in bpc: {} of whole numbers", op.name()),
+        };
+        return fit(Number::Whole(value), dtype);
+    }
+    let OpClass::Binary(function) = op.class() else { panic!("bug in bpc: {} as a binary operation", op.name()) };
+    let value = function(x.float(), y.float());
+    if dtype.is_float() { fit(Number::Float(value), dtype) } else { Number::Whole(value as i64) }
+}
+
+struct Memory<'a> {
+    program: &'a Program,
+    blocks: &'a mut Blocks,
+    scratch: Vec<u8>,
+    /// The turn of the loop that a slice belongs to.
+    turns: SecondaryMap<BufferId, u64>,
+}
+
+impl Memory<'_> {
+    /// Block and first byte of an element.
+    fn locate(&self, buffer: BufferId, index: i64) -> (u8, usize) {
+        let entry = &self.program.buffers[buffer];
+        assert!(
+            (0..entry.ty.elements() as i64).contains(&index),
+            "bug in bpc: element {index} of {buffer} of type {}",
+            entry.ty
+        );
+        let byte = index as usize * entry.ty.dtype.bytes() as usize;
+        match entry.place {
+            Place::State(offset) => (0, offset as usize + byte),
+            Place::Workspace(offset) => (1, offset as usize + byte),
+            Place::Scratch(offset) => (2, offset as usize + byte),
+            Place::Slice(whole) => {
+                let first = self.turns[buffer] * entry.ty.elements();
+                self.locate(whole, first as i64 + index)
+            }
+            Place::Unplanned => panic!("bug in bpc: {buffer} has no place"),
+        }
+    }
+
+    fn read(&self, buffer: BufferId, index: i64) -> Number {
+        let (block, at) = self.locate(buffer, index);
+        let bytes = &[&self.blocks.state, &self.blocks.workspace, &self.scratch][usize::from(block)][at..];
+        match self.program.buffers[buffer].ty.dtype {
+            Dtype::F32 => Number::Float(f64::from(f32::from_le_bytes(first(bytes)))),
+            Dtype::F64 => Number::Float(f64::from_le_bytes(first(bytes))),
+            Dtype::I32 => Number::Whole(i64::from(i32::from_le_bytes(first(bytes)))),
+            Dtype::U32 => Number::Whole(i64::from(u32::from_le_bytes(first(bytes)))),
+            Dtype::I64 => Number::Whole(i64::from_le_bytes(first(bytes))),
+            Dtype::Bool => Number::Whole(i64::from(bytes[0])),
+        }
+    }
+
+    fn write(&mut self, buffer: BufferId, index: i64, value: Number) {
+        let (block, at) = self.locate(buffer, index);
+        let bytes = match self.program.buffers[buffer].ty.dtype {
+            Dtype::F32 => (value.float() as f32).to_le_bytes().to_vec(),
+            Dtype::F64 => value.float().to_le_bytes().to_vec(),
+            Dtype::I32 => (value.whole() as i32).to_le_bytes().to_vec(),
+            Dtype::U32 => (value.whole() as u32).to_le_bytes().to_vec(),
+            Dtype::I64 => value.whole().to_le_bytes().to_vec(),
+            Dtype::Bool => vec![value.whole() as u8],
+        };
+        let all = [&mut self.blocks.state, &mut self.blocks.workspace, &mut self.scratch];
+        all[usize::from(block)][at..at + bytes.len()].copy_from_slice(&bytes);
+    }
+
+    fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            match step {
+                Step::Nest(nest) => self.nest(nest),
+                Step::Product(product) => self.product(product),
+                Step::ScatterAdd { indices, updates, target } => self.scatter_add(*indices, *updates, *target),
+                Step::Repeat(repeat) => self.repeat(repeat),
+            }
+        }
+    }
+
+    fn copy(&mut self, from: BufferId, to: BufferId) {
+        for index in 0..self.program.buffers[to].ty.elements() as i64 {
+            let value = self.read(from, index);
+            self.write(to, index, value);
+        }
+    }
+
+    fn repeat(&mut self, repeat: &Repeat) {
+        repeat.initial.iter().for_each(|(first, carry)| self.copy(*first, *carry));
+        for count in 0..repeat.length {
+            let turn = if repeat.reverse { repeat.length - 1 - count } else { count };
+            let slices = repeat.sequences.iter().map(|(_, slice)| slice);
+            for slice in slices.chain(repeat.stacks.iter().map(|(slice, _)| slice)) {
+                self.turns[*slice] = turn;
+            }
+            self.steps(&repeat.steps);
+            repeat.advance.iter().for_each(|(next, carry)| self.copy(*next, *carry));
+        }
+    }
+
+    fn scatter_add(&mut self, indices: BufferId, updates: BufferId, target: BufferId) {
+        let ty = self.program.buffers[target].ty.clone();
+        let zero = number(Literal::new(ty.dtype, 0.0));
+        (0..ty.elements() as i64).for_each(|index| self.write(target, index, zero));
+        let rows = ty.shape[0] as i64;
+        let width = if rows == 0 { 0 } else { ty.elements() as i64 / rows };
+        for i in 0..self.program.buffers[indices].ty.elements() as i64 {
+            let row = self.read(indices, i).whole();
+            if (0..rows).contains(&row) {
+                for column in 0..width {
+                    let sum = binary(
+                        &Op::Add {},
+                        self.read(target, row * width + column),
+                        self.read(updates, i * width + column),
+                        ty.dtype,
+                    );
+                    self.write(target, row * width + column, sum);
+                }
+            }
+        }
+    }
+
+    fn product(&mut self, product: &Product) {
+        let dtype = self.program.buffers[product.c.buffer].ty.dtype;
+        let element = |operand: &ProductOperand, batch: &[u64], row: u64, column: u64| {
+            let lead: i64 = batch.iter().zip(&operand.batch_strides).map(|(at, stride)| *at as i64 * stride).sum();
+            operand.offset + lead + row as i64 * operand.row_stride + column as i64 * operand.column_stride
+        };
+        for_each(&product.batch, |batch| {
+            for row in 0..product.m {
+                for column in 0..product.n {
+                    let mut sum = 0.0;
+                    for k in 0..product.k {
+                        let a = self.read(product.a.buffer, element(&product.a, batch, row, k)).float();
+                        let b = self.read(product.b.buffer, element(&product.b, batch, k, column)).float();
+                        sum += a * b;
+                    }
+                    let at = element(&product.c, batch, row, column);
+                    self.write(product.c.buffer, at, fit(Number::Float(sum), dtype));
+                }
+            }
+        });
+    }
+
+    fn nest(&mut self, nest: &Nest) {
+        for_each(&nest.outer, |outer| {
+            self.scratch = vec![0xff; nest.scratch_bytes as usize];
+            for stage in &nest.stages {
+                for_each(&stage.inner, |inner| self.place(stage, &[outer, inner].concat()));
+            }
+        });
+    }
+
+    /// One (outer, inner) place of a stage.
+    fn place(&mut self, stage: &Stage, kept: &[u64]) {
+        let mut values = SecondaryMap::<ValueId, Option<Number>>::new();
+        let inside = stage.n_inside as usize;
+        let mut reduced = Vec::new();
+        if stage.reductions.is_empty() {
+            self.scalars(stage, 0, inside, kept, &reduced, &mut values);
+        } else {
+            let mut sums: Vec<Accumulator> = stage
+                .reductions
+                .iter()
+                .map(|reduction| Accumulator::new(reduction.kind, stage.dtype(reduction.value)))
+                .collect();
+            let lanes = stage.vector_axis.is_some_and(|axis| axis as usize == kept.len() + stage.reduced.len() - 1);
+            for_each(&stage.reduced, |at| {
+                self.scalars(stage, 0, inside, &[kept, at].concat(), &reduced, &mut values);
+                let last = at.last().copied().unwrap_or(0);
+                for (sum, reduction) in sums.iter_mut().zip(&stage.reductions) {
+                    let value = values[reduction.value].expect("bug in bpc: a reduced scalar without a value");
+                    sum.add(value, if lanes { (last % 16) as usize } else { 0 }, last);
+                }
+            });
+            reduced = sums.iter().map(Accumulator::finish).collect();
+        }
+        let after = [kept, &vec![0; stage.reduced.len()]].concat();
+        self.scalars(stage, inside, stage.values.len(), &after, &reduced, &mut values);
+        for store in &stage.stores {
+            let value = values[store.value].expect("bug in bpc: a stored scalar without a value");
+            self.write(store.buffer, store.map.at(&after), value);
+        }
+    }
+
+    fn scalars(
+        &self,
+        stage: &Stage,
+        from: usize,
+        to: usize,
+        axes: &[u64],
+        reduced: &[Number],
+        values: &mut SecondaryMap<ValueId, Option<Number>>,
+    ) {
+        for (id, scalar) in stage.values.iter().take(to).skip(from) {
+            let dtype = stage.dtype(id);
+            let get = |id: &ValueId| values[*id].expect("bug in bpc: a scalar is used before it is computed");
+            let value = match scalar {
+                Scalar::Literal(literal) => number(*literal),
+                Scalar::Index { map, dtype } => cast(Number::Whole(map.at(axes)), *dtype),
+                Scalar::Load { buffer, map, guards, otherwise } => {
+                    let holds = |map: &AffineMap, low: i64, high: i64| (low..high).contains(&map.at(axes));
+                    if guards.iter().all(|guard| holds(&guard.map, guard.low, guard.high)) {
+                        self.read(*buffer, map.at(axes))
+                    } else {
+                        number(*otherwise)
+                    }
+                }
+                Scalar::Gather { buffer, index, rows, row_stride, map } => {
+                    let row = get(index).whole();
+                    if (0..*rows as i64).contains(&row) {
+                        self.read(*buffer, row * row_stride + map.at(axes))
+                    } else {
+                        number(Literal::new(dtype, f64::NAN))
+                    }
+                }
+                Scalar::Random { normal, site, seed, step, map, dtype } => {
+                    let seed = [self.read(*seed, 0).whole() as u32, self.read(*seed, 1).whole() as u32];
+                    let step = self.read(*step, 0).whole() as i32;
+                    let index = map.at(axes) as u64;
+                    Number::Float(match (normal, dtype) {
+                        (true, Dtype::F64) => philox::normal_f64(seed, step, *site, index),
+                        (true, _) => f64::from(philox::normal_f32(seed, step, *site, index)),
+                        (false, Dtype::F64) => philox::uniform_f64(seed, step, *site, index),
+                        (false, _) => f64::from(philox::uniform_f32(seed, step, *site, index)),
+                    })
+                }
+                Scalar::Unary(op, x) => unary(op, get(x), dtype),
+                Scalar::Binary(op, x, y) => binary(op, get(x), get(y), dtype),
+                Scalar::Select(condition, x, y) => {
+                    if get(condition).whole() != 0 {
+                        get(x)
+                    } else {
+                        get(y)
+                    }
+                }
+                Scalar::Cast(x, dtype) => cast(get(x), *dtype),
+                Scalar::Reduced(index) => reduced[*index as usize],
+            };
+            values[id] = Some(value);
+        }
+    }
+}
+
+/// A reduction under way.
+struct Accumulator {
+    kind: ReductionKind,
+    dtype: Dtype,
+    lanes: [Number; 16],
+    best: Option<(Number, u64)>,
+}
+
+impl Accumulator {
+    fn new(kind: ReductionKind, dtype: Dtype) -> Accumulator {
+        Accumulator { kind, dtype, lanes: [number(Literal::new(dtype, 0.0)); 16], best: None }
+    }
+
+    fn add(&mut self, value: Number, lane: usize, at: u64) {
+        match (self.kind, self.best) {
+            (ReductionKind::Sum, _) => {
+                self.lanes[lane] = binary(&Op::Add {}, self.lanes[lane], value, self.dtype);
+            }
+            (_, None) => self.best = Some((value, at)),
+            (ReductionKind::Max, Some((best, _))) => {
+                self.best = Some((binary(&Op::Maximum {}, best, value, self.dtype), at));
+            }
+            (ReductionKind::Min, Some((best, _))) => {
+                self.best = Some((binary(&Op::Minimum {}, best, value, self.dtype), at));
+            }
+            (ReductionKind::Argmax, Some((best, _))) => {
+                let larger = match (best, value) {
+                    (Number::Whole(best), Number::Whole(value)) => value > best,
+                    (best, value) => !best.float().is_nan() && (value.float().is_nan() || value.float() > best.float()),
+                };
+                if larger {
+                    self.best = Some((value, at));
+                }
+            }
+        }
+    }
+
+    fn finish(&self) -> Number {
+        match (self.kind, self.best) {
+            (ReductionKind::Sum, _) => {
+                let mut lanes = self.lanes;
+                for half in [8, 4, 2, 1] {
+                    for lane in 0..half {
+                        lanes[lane] = binary(&Op::Add {}, lanes[lane], lanes[lane + half], self.dtype);
+                    }
+                }
+                lanes[0]
+            }
+            (ReductionKind::Argmax, Some((_, at))) => Number::Whole(at as i64),
+            (_, Some((best, _))) => best,
+            (_, None) => number(Literal::new(self.dtype, f64::NAN)),
+        }
+    }
+}
+
+/// Calls `body` for every index of a box, in row-major order.
+fn for_each(sizes: &[u64], mut body: impl FnMut(&[u64])) {
+    let total: u64 = sizes.iter().product();
+    let mut at = vec![0; sizes.len()];
+    for _ in 0..total {
+        body(&at);
+        for axis in (0..sizes.len()).rev() {
+            at[axis] += 1;
+            if at[axis] < sizes[axis] {
+                break;
+            }
+            at[axis] = 0;
+        }
+    }
+}
+
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut result = [0; N];
+    result.copy_from_slice(&bytes[..N]);
+    result
+}

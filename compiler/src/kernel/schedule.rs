@@ -1,0 +1,140 @@
+//! The shape of loops: neighbouring axes become one, each stage gets its vector axis, and what is left goes outside.
+//!
+//! Expects: nests whose stages agree on the outer axes.
+//! Guarantees: the same stores of the same values; sums over reduced axes keep their row-major order.
+//! Leaves out: threads; a backend decides them by [`work`].
+
+use super::ir::{AffineMap, Nest, ReductionKind, Scalar, Stage, Step};
+
+/// Schedules every nest of a list of steps.
+pub fn schedule(steps: &mut [Step]) {
+    for step in steps {
+        match step {
+            Step::Nest(nest) => schedule_nest(nest),
+            Step::Repeat(repeat) => schedule(&mut repeat.steps),
+            Step::Product(_) | Step::ScatterAdd { .. } => {}
+        }
+    }
+}
+
+/// An estimate of the simple operations in a nest, memory traffic included.
+pub fn work(nest: &Nest) -> u64 {
+    let outer: u64 = nest.outer.iter().product();
+    let stages = nest.stages.iter().map(|stage| {
+        let cost = |scalar: &Scalar| match scalar {
+            Scalar::Literal(_) | Scalar::Reduced(_) => 0,
+            Scalar::Random { .. } => 32,
+            Scalar::Unary(op, _) | Scalar::Binary(op, _, _) => super::memory::own_cost(op),
+            _ => 1,
+        };
+        let inside: u64 = stage.values.values().take(stage.n_inside as usize).map(cost).sum();
+        let after: u64 = stage.values.values().skip(stage.n_inside as usize).map(cost).sum();
+        let inner: u64 = stage.inner.iter().product();
+        let reduced: u64 = stage.reduced.iter().product();
+        inner.saturating_mul(
+            (inside + stage.reductions.len() as u64)
+                .saturating_mul(reduced)
+                .saturating_add(after)
+                .saturating_add(stage.stores.len() as u64),
+        )
+    });
+    outer.saturating_mul(stages.fold(0, u64::saturating_add))
+}
+
+fn schedule_nest(nest: &mut Nest) {
+    let outer = nest.outer.len();
+    for axis in (1..outer).rev() {
+        let size = nest.outer[axis] as i64;
+        if nest.stages.iter().all(|stage| stage.maps().all(|map| joins(map, axis, size))) {
+            nest.outer[axis - 1] *= nest.outer[axis];
+            nest.outer.remove(axis);
+            nest.stages.iter_mut().for_each(|stage| stage.change_maps(|map| join(map, axis)));
+        }
+    }
+    let outer = nest.outer.len();
+    for stage in &mut nest.stages {
+        collapse(stage, outer);
+        stage.vector_axis = vector_axis(stage, outer);
+        if let Some(axis) = stage.vector_axis
+            && (axis as usize) < outer + stage.inner.len()
+        {
+            // The vector axis is the innermost of the inner ones.
+            let (from, to) = (axis as usize, outer + stage.inner.len() - 1);
+            let size = stage.inner.remove(from - outer);
+            stage.inner.push(size);
+            stage.change_maps(|map| {
+                let stride = map.strides.remove(from);
+                map.strides.insert(to, stride);
+            });
+            stage.vector_axis = Some(to as u32);
+        }
+    }
+    if let [stage] = nest.stages.as_mut_slice() {
+        // Axis numbers stay: the outer ones come first.
+        let is_inner = stage.vector_axis.is_some_and(|axis| (axis as usize) < outer + stage.inner.len());
+        let keep = usize::from(is_inner);
+        let moved = stage.inner.len() - keep;
+        nest.outer.extend(stage.inner.drain(..moved));
+    }
+}
+
+/// Whether axes `axis - 1` and `axis`, the latter of this size, are one to the map.
+fn joins(map: &AffineMap, axis: usize, size: i64) -> bool {
+    map.strides[axis - 1] == map.strides[axis] * size
+}
+
+fn join(map: &mut AffineMap, axis: usize) {
+    map.strides.remove(axis - 1);
+}
+
+fn collapse(stage: &mut Stage, outer: usize) {
+    for (first, count) in [(outer + stage.inner.len(), stage.reduced.len()), (outer, stage.inner.len())] {
+        let counted = stage.reductions.iter().any(|reduction| reduction.kind == ReductionKind::Argmax);
+        if first > outer && counted {
+            continue;
+        }
+        for axis in (first + 1..first + count).rev() {
+            let sizes = stage.sizes(&vec![1; outer]);
+            if stage.maps().all(|map| joins(map, axis, sizes[axis] as i64)) {
+                let group = if axis < outer + stage.inner.len() { &mut stage.inner } else { &mut stage.reduced };
+                let at = axis - first;
+                group[at - 1] *= group[at];
+                group.remove(at);
+                stage.change_maps(|map| join(map, axis));
+            }
+        }
+    }
+}
+
+/// The axis with unit stride in most accesses; none where there is no axis worth it.
+fn vector_axis(stage: &Stage, outer: usize) -> Option<u32> {
+    let sizes = stage.sizes(&vec![1; outer]);
+    let first_reduced = outer + stage.inner.len();
+    let counted = stage.reductions.iter().any(|reduction| reduction.kind == ReductionKind::Argmax);
+    let last_reduced = (!stage.reduced.is_empty() && !counted).then(|| sizes.len() - 1);
+    let mut best: Option<(i64, u64, usize)> = None;
+    for axis in (outer..first_reduced).chain(last_reduced) {
+        let mut score = 0;
+        for scalar in stage.values.values() {
+            if let Scalar::Load { map, .. } | Scalar::Gather { map, .. } = scalar {
+                score += merit(map, axis);
+            }
+        }
+        if axis < first_reduced {
+            score += stage.stores.iter().map(|store| 2 * merit(&store.map, axis)).sum::<i64>();
+        }
+        let candidate = (score, sizes[axis].min(16), axis);
+        if sizes[axis] > 1 && best.is_none_or(|best| candidate > best) {
+            best = Some(candidate);
+        }
+    }
+    best.map(|(_, _, axis)| axis as u32)
+}
+
+fn merit(map: &AffineMap, axis: usize) -> i64 {
+    match map.strides[axis] {
+        1 => 2,
+        0 => 0,
+        _ => -2,
+    }
+}
