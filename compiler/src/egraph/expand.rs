@@ -9,6 +9,7 @@
 
 use super::analysis::{Analysis, EGraph, Origin};
 use super::language::Term;
+use crate::ir::copy::live;
 use crate::ir::graph::{Graph, NodeId, Provenance, RegionId};
 use crate::ir::op::Op;
 use cranelift_entity::{EntityRef, SecondaryMap};
@@ -62,13 +63,7 @@ impl Loader<'_> {
     fn instantiate(&mut self, region: RegionId, inputs: &[Id], wanted: &[NodeId], own: bool) -> Vec<Id> {
         let source = &self.graph.regions[region];
         assert_eq!(source.inputs.len(), inputs.len(), "bug in bpc: {} has another number of inputs", source.name);
-        let mut live: SecondaryMap<NodeId, bool> = SecondaryMap::with_capacity(source.nodes.len());
-        wanted.iter().for_each(|node| live[*node] = true);
-        for (id, node) in source.nodes.iter().rev() {
-            if live[id] {
-                node.operands.iter().for_each(|operand| live[*operand] = true);
-            }
-        }
+        let live = live(source, wanted.iter().copied());
         let mut classes: SecondaryMap<NodeId, Option<Id>> = SecondaryMap::with_capacity(source.nodes.len());
         for (id, class) in source.inputs.iter().zip(inputs) {
             classes[*id] = Some(*class);
@@ -77,7 +72,7 @@ impl Loader<'_> {
             classes[id].expect("bug in bpc: an operand stands after its use")
         };
         for (id, node) in &source.nodes {
-            if !live[id] || classes[id].is_some() {
+            if !live.contains(id) || classes[id].is_some() {
                 continue;
             }
             if own {

@@ -12,7 +12,10 @@ mod expand;
 mod extract;
 mod language;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
+use crate::ir::copy::prune;
 use crate::ir::graph::{Graph, RegionId};
 use crate::ir::op::Op;
 use analysis::EGraph;
@@ -72,7 +75,6 @@ fn optimize_with(graph: &Graph, limits: &Limits, rules: &[&Rule]) -> (Graph, Rep
         for (name, count) in &loaded.expanded {
             *report.fired.entry(name).or_default() += count;
         }
-        // Inputs are roots too: they stay, whether something uses them or not.
         let roots = |egraph: &EGraph| -> Vec<Id> { loaded.results.iter().map(|class| egraph.find(*class)).collect() };
         let plain_cost = extract::extract(&loaded.egraph, &roots(&loaded.egraph), &plain_costs).cost;
         let plain = extract::extract(&loaded.egraph, &roots(&loaded.egraph), &costs);
@@ -93,7 +95,7 @@ fn optimize_with(graph: &Graph, limits: &Limits, rules: &[&Rule]) -> (Graph, Rep
         costs.insert(id, region_cost);
         (report.cost_before, report.cost_after) = (plain_cost, region_cost);
     }
-    (result, report)
+    (prune(&result), report)
 }
 
 /// Main and the bodies of all scans that run when main runs, also those in rules; in the order of their ids.

@@ -8,7 +8,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "add-zero",
         doc: "x + 0 = x and 0 + x = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(0), shape = [3]} : f64[3]
+                n2 = add(n0, n1) : f64[3]
+                n3 = add(n1, n0) : f64[3]
+                result value "a" = n2
+                result value "b" = n3
+            "#,
         at: &["add"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -19,7 +26,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "sub-zero",
         doc: "x - 0 = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(0), shape = [3]} : f64[3]
+                n2 = sub(n0, n1) : f64[3]
+                result value "a" = n2
+            "#,
         at: &["sub"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -29,7 +41,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "zero-sub",
         doc: "0 - x = -x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(0), shape = [3]} : f64[3]
+                n2 = sub(n1, n0) : f64[3]
+                result value "a" = n2
+            "#,
         at: &["sub"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -39,7 +56,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "mul-one",
         doc: "x * 1 = x and 1 * x = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(1), shape = [3]} : f64[3]
+                n2 = mul(n0, n1) : f64[3]
+                n3 = mul(n1, n0) : f64[3]
+                result value "a" = n2
+                result value "b" = n3
+            "#,
         at: &["mul"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -50,7 +74,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "mul-zero",
         doc: "x * 0 = 0 and 0 * x = 0, also for NaN and infinity",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(0), shape = [3]} : f64[3]
+                n2 = mul(n0, n1) : f64[3]
+                n3 = mul(n1, n0) : f64[3]
+                result value "a" = n2
+                result value "b" = n3
+            "#,
         at: &["mul"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -60,7 +91,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "mul-minus-one",
         doc: "x * -1 = -x and -1 * x = -x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(-1), shape = [3]} : f64[3]
+                n2 = mul(n0, n1) : f64[3]
+                n3 = mul(n1, n0) : f64[3]
+                result value "a" = n2
+                result value "b" = n3
+            "#,
         at: &["mul"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -71,7 +109,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "div-one",
         doc: "x / 1 = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(1), shape = [3]} : f64[3]
+                n2 = div(n0, n1) : f64[3]
+                result value "a" = n2
+            "#,
         at: &["div"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -81,7 +124,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "zero-div",
         doc: "0 / x = 0, also for 0, NaN and infinity",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(0), shape = [3]} : f64[3]
+                n2 = div(n1, n0) : f64[3]
+                result value "a" = n2
+            "#,
         at: &["div"],
         rewrite: |m| {
             let (x, _) = m.pair();
@@ -91,7 +139,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "div-power-of-two",
         doc: "x / c = x * (1 / c) where 1 / c is exact",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(-16), shape = [3]} : f64[3]
+                n2 = div(n0, n1) : f64[3]
+                result value "a" = n2
+            "#,
         at: &["div"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -105,7 +158,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "neg-neg",
         doc: "-(-x) = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = neg(n0) : f64[3]
+                n2 = neg(n1) : f64[3]
+                result value "b" = n2
+            "#,
         at: &["neg"],
         rewrite: |m| {
             if let Some(x) = m.negated(m.operand(0)) {
@@ -116,7 +174,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "neg-sub",
         doc: "-(x - y) = y - x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n2 = sub(n0, n1) : f64[3]
+                n3 = neg(n2) : f64[3]
+                result value "b" = n3
+            "#,
         at: &["neg"],
         rewrite: |m| {
             for (op, operands) in m.terms(m.operand(0)) {
@@ -129,7 +193,15 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "add-neg",
         doc: "x + (-y) = x - y and (-x) + y = y - x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n2 = neg(n1) : f64[3]
+                n3 = add(n0, n2) : f64[3]
+                n4 = add(n2, n0) : f64[3]
+                result value "b" = n3
+                result value "c" = n4
+            "#,
         at: &["add"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -144,7 +216,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "sub-neg",
         doc: "x - (-y) = x + y",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n2 = neg(n1) : f64[3]
+                n3 = sub(n0, n2) : f64[3]
+                result value "b" = n3
+            "#,
         at: &["sub"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -156,21 +234,44 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "mul-neg",
         doc: "(-x) * y = -(x * y) and x * (-y) = -(x * y)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n2 = neg(n0) : f64[3]
+                n3 = mul(n2, n1) : f64[3]
+                n4 = mul(n1, n2) : f64[3]
+                result value "b" = n3
+                result value "c" = n4
+            "#,
         at: &["mul"],
         rewrite: |m| negation_outside(m, Op::Mul {}),
     },
     Rule {
         name: "div-neg",
         doc: "(-x) / y = -(x / y) and x / (-y) = -(x / y)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n2 = neg(n0) : f64[3]
+                n3 = div(n2, n1) : f64[3]
+                n4 = div(n1, n2) : f64[3]
+                result value "b" = n3
+                result value "c" = n4
+            "#,
         at: &["div"],
         rewrite: |m| negation_outside(m, Op::Div {}),
     },
     Rule {
         name: "mul-constants",
         doc: "(x * a) * b = x * (a * b) for float numbers a and b",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(0.5), shape = [3]} : f64[3]
+                n2 = constant {value = f64(3), shape = [3]} : f64[3]
+                n3 = mul(n0, n1) : f64[3]
+                n4 = mul(n2, n3) : f64[3]
+                result value "b" = n4
+            "#,
         at: &["mul"],
         rewrite: |m| {
             for (product, factor) in [(m.operand(0), m.operand(1)), (m.operand(1), m.operand(0))] {
@@ -189,7 +290,24 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "pow-small",
         doc: "x^0 = 1, x^1 = x, x^2 = x * x, x^3 = x * x * x, x^-1 = 1 / x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(0), shape = [3]} : f64[3]
+                n2 = constant {value = f64(1), shape = [3]} : f64[3]
+                n3 = constant {value = f64(2), shape = [3]} : f64[3]
+                n4 = constant {value = f64(3), shape = [3]} : f64[3]
+                n5 = constant {value = f64(-1), shape = [3]} : f64[3]
+                n6 = pow(n0, n1) : f64[3]
+                n7 = pow(n0, n2) : f64[3]
+                n8 = pow(n0, n3) : f64[3]
+                n9 = pow(n0, n4) : f64[3]
+                n10 = pow(n0, n5) : f64[3]
+                result value "p" = n6
+                result value "q" = n7
+                result value "r" = n8
+                result value "s" = n9
+                result value "t" = n10
+            "#,
         at: &["pow"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -208,7 +326,18 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "same-operands",
         doc: "maximum(x, x) = minimum(x, x) = (x and x) = (x or x) = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = input {role = data, name = "y", ty = bool[3]} : bool[3]
+                n2 = maximum(n0, n0) : f64[3]
+                n3 = minimum(n0, n0) : f64[3]
+                n4 = and(n1, n1) : bool[3]
+                n5 = or(n1, n1) : bool[3]
+                result value "a" = n2
+                result value "b" = n3
+                result value "c" = n4
+                result value "d" = n5
+            "#,
         at: &["maximum", "minimum", "and", "or"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -218,7 +347,23 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "bool-constants",
         doc: "x and true = x, x and false = false, x or false = x, x or true = true, x xor false = x, x xor true = not x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = bool[3]} : bool[3]
+                n1 = constant {value = bool(true), shape = [3]} : bool[3]
+                n2 = constant {value = bool(false), shape = [3]} : bool[3]
+                n3 = and(n0, n1) : bool[3]
+                n4 = and(n2, n0) : bool[3]
+                n5 = or(n0, n2) : bool[3]
+                n6 = or(n1, n0) : bool[3]
+                n7 = xor(n0, n2) : bool[3]
+                n8 = xor(n1, n0) : bool[3]
+                result value "a" = n3
+                result value "b" = n4
+                result value "c" = n5
+                result value "d" = n6
+                result value "e" = n7
+                result value "g" = n8
+            "#,
         at: &["and", "or", "xor"],
         rewrite: |m| {
             for (x, constant) in [(m.operand(0), m.operand(1)), (m.operand(1), m.operand(0))] {
@@ -234,7 +379,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "not-not",
         doc: "not not x = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = bool[3]} : bool[3]
+                n1 = not(n0) : bool[3]
+                n2 = not(n1) : bool[3]
+                result value "b" = n2
+            "#,
         at: &["not"],
         rewrite: |m| {
             for (op, operands) in m.terms(m.operand(0)) {
@@ -247,7 +397,19 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "select-decided",
         doc: "select(true, x, y) = x, select(false, x, y) = y, select(c, x, x) = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "c", ty = bool[3]} : bool[3]
+                n1 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n2 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n3 = constant {value = bool(true), shape = [3]} : bool[3]
+                n4 = constant {value = bool(false), shape = [3]} : bool[3]
+                n5 = select(n3, n1, n2) : f64[3]
+                n6 = select(n4, n1, n2) : f64[3]
+                n7 = select(n0, n1, n1) : f64[3]
+                result value "a" = n5
+                result value "b" = n6
+                result value "d" = n7
+            "#,
         at: &["select"],
         rewrite: |m| {
             let (condition, x, y) = (m.operand(0), m.operand(1), m.operand(2));
@@ -260,7 +422,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "select-not",
         doc: "select(not c, x, y) = select(c, y, x)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "c", ty = bool[3]} : bool[3]
+                n1 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n2 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n3 = not(n0) : bool[3]
+                n4 = select(n3, n1, n2) : f64[3]
+                result value "a" = n4
+            "#,
         at: &["select"],
         rewrite: |m| {
             let (x, y) = (m.operand(1), m.operand(2));
@@ -274,7 +443,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "cast-same",
         doc: "cast to the dtype that x has = x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = cast(n0) {dtype = f64} : f64[3]
+                result value "a" = n1
+            "#,
         at: &["cast"],
         rewrite: |m| {
             let x = m.operand(0);
@@ -284,7 +457,16 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "cast-cast",
         doc: "cast(cast(x, wide), dtype) = cast(x, dtype) where `wide` holds every value of x and changes no meaning",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = i32[3]} : i32[3]
+                n1 = input {role = data, name = "y", ty = bool[3]} : bool[3]
+                n2 = cast(n0) {dtype = f64} : f64[3]
+                n3 = cast(n2) {dtype = i32} : i32[3]
+                n4 = cast(n1) {dtype = f32} : f32[3]
+                n5 = cast(n4) {dtype = i32} : i32[3]
+                result value "b" = n3
+                result value "d" = n5
+            "#,
         at: &["cast"],
         rewrite: |m| {
             let to = m.result().dtype;

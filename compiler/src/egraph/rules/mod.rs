@@ -24,7 +24,7 @@ pub struct Rule {
     pub name: &'static str,
     /// The equality in one line.
     pub doc: &'static str,
-    /// A graph on whose main region it fires.
+    /// The nodes and results of a region on which it fires, in the text form.
     pub example: &'static str,
     /// The names of the operations that it looks at.
     pub at: &'static [&'static str],

@@ -10,7 +10,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "matmul-zero",
         doc: "0 @ y = x @ 0 = 0, also for NaN and infinity",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3]} : f64[2, 3]
+                n1 = constant {value = f64(0), shape = [3, 4]} : f64[3, 4]
+                n2 = matmul(n0, n1) : f64[2, 4]
+                result value "a" = n2
+            "#,
         at: &["matmul"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -20,7 +25,18 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "matmul-factor",
         doc: "(c * x) @ y = c * (x @ y) and x @ (c * y) = c * (x @ y) for a number c, where the product is not larger",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 8]} : f64[2, 8]
+                n1 = input {role = data, name = "y", ty = f64[8, 3]} : f64[8, 3]
+                n2 = constant {value = f64(0.5), shape = [2, 8]} : f64[2, 8]
+                n3 = constant {value = f64(3), shape = [8, 3]} : f64[8, 3]
+                n4 = mul(n2, n0) : f64[2, 8]
+                n5 = matmul(n4, n1) : f64[2, 3]
+                n6 = mul(n1, n3) : f64[8, 3]
+                n7 = matmul(n0, n6) : f64[2, 3]
+                result value "b" = n5
+                result value "f" = n7
+            "#,
         at: &["matmul"],
         rewrite: |m| {
             for side in 0..2 {
@@ -42,7 +58,16 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "matmul-neg",
         doc: "(-x) @ y = -(x @ y) and x @ (-y) = -(x @ y)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3]} : f64[2, 3]
+                n1 = input {role = data, name = "y", ty = f64[3, 4]} : f64[3, 4]
+                n2 = neg(n0) : f64[2, 3]
+                n3 = matmul(n2, n1) : f64[2, 4]
+                n4 = neg(n1) : f64[3, 4]
+                n5 = matmul(n0, n4) : f64[2, 4]
+                result value "b" = n3
+                result value "d" = n5
+            "#,
         at: &["matmul"],
         rewrite: |m| {
             for side in 0..2 {
@@ -55,7 +80,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "matmul-shared",
         doc: "x[.., M, K] @ broadcast(y[1, K, N]) = one product of [.. * M, K] by [K, N]",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[5, 2, 3]} : f64[5, 2, 3]
+                n1 = input {role = data, name = "y", ty = f64[1, 3, 4]} : f64[1, 3, 4]
+                n2 = broadcast(n1) {shape = [5, 3, 4]} : f64[5, 3, 4]
+                n3 = matmul(n0, n2) : f64[5, 2, 4]
+                result value "b" = n3
+            "#,
         at: &["matmul"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -78,7 +109,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "sum-matmul",
         doc: "the sum of transpose(x) @ y over all leading axes = one product of [K, .. * M] by [.. * M, N]",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[5, 2, 3]} : f64[5, 2, 3]
+                n1 = input {role = data, name = "y", ty = f64[5, 2, 4]} : f64[5, 2, 4]
+                n2 = permute(n0) {axes = [0, 2, 1]} : f64[5, 3, 2]
+                n3 = matmul(n2, n1) : f64[5, 3, 4]
+                n4 = reduce_sum(n3) {axes = [0]} : f64[1, 3, 4]
+                result value "c" = n4
+            "#,
         at: &["reduce_sum"],
         rewrite: |m| {
             let lead = m.result().rank().saturating_sub(2);
@@ -103,7 +141,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "transpose-matmul",
         doc: "transpose(x @ y) = transpose(y) @ transpose(x) where one of them is a transpose already",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3]} : f64[2, 3]
+                n1 = input {role = data, name = "y", ty = f64[2, 4]} : f64[2, 4]
+                n2 = permute(n0) {axes = [1, 0]} : f64[3, 2]
+                n3 = matmul(n2, n1) : f64[3, 4]
+                n4 = permute(n3) {axes = [1, 0]} : f64[4, 3]
+                result value "c" = n4
+            "#,
         at: &["permute"],
         rewrite: |m| {
             if !is_transpose(m.op()) {
@@ -122,7 +167,17 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "matmul-order",
         doc: "(x @ y) @ z = x @ (y @ z), in the direction that takes less work",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[6, 5]} : f64[6, 5]
+                n1 = input {role = data, name = "y", ty = f64[5, 4]} : f64[5, 4]
+                n2 = input {role = data, name = "z", ty = f64[4, 1]} : f64[4, 1]
+                n3 = input {role = data, name = "u", ty = f64[1, 6]} : f64[1, 6]
+                n4 = matmul(n0, n1) : f64[6, 4]
+                n5 = matmul(n4, n2) : f64[6, 1]
+                n6 = matmul(n3, n4) : f64[1, 4]
+                result value "b" = n5
+                result value "c" = n6
+            "#,
         at: &["matmul"],
         rewrite: |m| {
             let (left, right) = m.pair();
@@ -145,7 +200,15 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "sum-product",
         doc: "reduce_sum(broadcast(x) * broadcast(y)) = x @ y where each of them is repeated along an axis of the other",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3, 1, 5]} : f64[2, 3, 1, 5]
+                n1 = input {role = data, name = "y", ty = f64[2, 1, 4, 5]} : f64[2, 1, 4, 5]
+                n2 = broadcast(n0) {shape = [2, 3, 4, 5]} : f64[2, 3, 4, 5]
+                n3 = broadcast(n1) {shape = [2, 3, 4, 5]} : f64[2, 3, 4, 5]
+                n4 = mul(n2, n3) : f64[2, 3, 4, 5]
+                n5 = reduce_sum(n4) {axes = [3]} : f64[2, 3, 4, 1]
+                result value "d" = n5
+            "#,
         at: &["reduce_sum"],
         rewrite: |m| {
             if !m.result().dtype.is_float() {

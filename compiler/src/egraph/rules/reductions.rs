@@ -8,7 +8,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "reduce-size-one",
         doc: "a reduction over axes of size 1 leaves them out",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[1, 3]} : f64[1, 3]
+                n1 = reduce_sum(n0) {axes = [0]} : f64[1, 3]
+                n2 = reduce_max(n0) {axes = [0, 1]} : f64[1, 1]
+                result value "a" = n1
+                result value "b" = n2
+            "#,
         at: &["reduce_sum", "reduce_max", "reduce_min"],
         rewrite: |m| {
             let x = m.operand(0);
@@ -24,7 +30,15 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "reduce-reduce",
         doc: "a reduction of the same reduction = one over the axes of both",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3, 4]} : f64[2, 3, 4]
+                n1 = reduce_sum(n0) {axes = [2]} : f64[2, 3, 1]
+                n2 = reduce_sum(n1) {axes = [0]} : f64[1, 3, 1]
+                n3 = reduce_min(n0) {axes = [1]} : f64[2, 1, 4]
+                n4 = reduce_min(n3) {axes = [0]} : f64[1, 1, 4]
+                result value "b" = n2
+                result value "d" = n4
+            "#,
         at: &["reduce_sum", "reduce_max", "reduce_min"],
         rewrite: |m| {
             for (op, operands) in m.terms(m.operand(0)) {
@@ -41,7 +55,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "sum-broadcast",
         doc: "reduce_sum(broadcast(x)) = n * broadcast(reduce_sum(x)), n the number of repetitions",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[1, 3, 1]} : f64[1, 3, 1]
+                n1 = broadcast(n0) {shape = [4, 3, 5]} : f64[4, 3, 5]
+                n2 = reduce_sum(n1) {axes = [0, 1]} : f64[1, 1, 5]
+                n3 = reduce_sum(n1) {axes = [2]} : f64[4, 3, 1]
+                result value "b" = n2
+                result value "c" = n3
+            "#,
         at: &["reduce_sum"],
         rewrite: |m| {
             let large = &m.ty(m.operand(0)).shape;
@@ -67,7 +88,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "extremum-broadcast",
         doc: "reduce_max(broadcast(x)) and reduce_min(broadcast(x)) over repetitions alone = broadcast(x)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[1, 3, 1]} : f64[1, 3, 1]
+                n1 = broadcast(n0) {shape = [4, 3, 5]} : f64[4, 3, 5]
+                n2 = reduce_max(n1) {axes = [0]} : f64[1, 3, 5]
+                n3 = reduce_min(n1) {axes = [0, 2]} : f64[1, 3, 1]
+                result value "b" = n2
+                result value "c" = n3
+            "#,
         at: &["reduce_max", "reduce_min"],
         rewrite: |m| {
             for x in m.broadcasts(m.operand(0)) {
@@ -79,7 +107,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "sum-neg",
         doc: "reduce_sum(-x) = -reduce_sum(x)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = neg(n0) : f64[3]
+                n2 = reduce_sum(n1) {axes = [0]} : f64[1]
+                result value "b" = n2
+            "#,
         at: &["reduce_sum"],
         rewrite: |m| {
             if let Some(x) = m.negated(m.operand(0)) {
@@ -90,7 +123,18 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "sum-factor",
         doc: "reduce_sum(c * x) = c * reduce_sum(x) where c does not vary along the reduced axes",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3]} : f64[2, 3]
+                n1 = input {role = data, name = "y", ty = f64[2, 1]} : f64[2, 1]
+                n2 = constant {value = f64(0.5), shape = [2, 3]} : f64[2, 3]
+                n3 = mul(n0, n2) : f64[2, 3]
+                n4 = reduce_sum(n3) {axes = [0]} : f64[1, 3]
+                n5 = broadcast(n1) {shape = [2, 3]} : f64[2, 3]
+                n6 = mul(n5, n0) : f64[2, 3]
+                n7 = reduce_sum(n6) {axes = [1]} : f64[2, 1]
+                result value "b" = n4
+                result value "f" = n7
+            "#,
         at: &["reduce_sum"],
         rewrite: |m| {
             for (op, operands) in m.terms(m.operand(0)) {
@@ -106,7 +150,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "sum-divisor",
         doc: "reduce_sum(x / c) = reduce_sum(x) / c where c does not vary along the reduced axes",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3]} : f64[2, 3]
+                n1 = input {role = data, name = "y", ty = f64[2, 1]} : f64[2, 1]
+                n2 = broadcast(n1) {shape = [2, 3]} : f64[2, 3]
+                n3 = div(n0, n2) : f64[2, 3]
+                n4 = reduce_sum(n3) {axes = [1]} : f64[2, 1]
+                result value "c" = n4
+            "#,
         at: &["reduce_sum"],
         rewrite: |m| {
             if !m.result().dtype.is_float() {
@@ -123,7 +174,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "reduce-permute",
         doc: "a reduction of permute(x) = permute of the reduction of x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3, 4]} : f64[2, 3, 4]
+                n1 = permute(n0) {axes = [2, 0, 1]} : f64[4, 2, 3]
+                n2 = reduce_sum(n1) {axes = [0, 1]} : f64[1, 1, 3]
+                result value "b" = n2
+            "#,
         at: &["reduce_sum", "reduce_max", "reduce_min"],
         rewrite: |m| {
             for (op, operands) in m.terms(m.operand(0)) {
@@ -137,7 +193,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "reduce-reshape",
         doc: "a reduction of reshape(x) over whole axes of x = reshape of the reduction of x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[6, 4]} : f64[6, 4]
+                n1 = reshape(n0) {shape = [2, 3, 1, 4]} : f64[2, 3, 1, 4]
+                n2 = reduce_sum(n1) {axes = [0, 1]} : f64[1, 1, 1, 4]
+                n3 = reduce_max(n1) {axes = [2, 3]} : f64[2, 3, 1, 1]
+                result value "b" = n2
+                result value "c" = n3
+            "#,
         at: &["reduce_sum", "reduce_max", "reduce_min"],
         rewrite: |m| {
             let shape = &m.ty(m.operand(0)).shape;

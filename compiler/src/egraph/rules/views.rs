@@ -9,7 +9,21 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "view-identity",
         doc: "a reshape, permute, broadcast, slice, pad or reverse that changes nothing",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 1]} : f64[2, 1]
+                n1 = reshape(n0) {shape = [2, 1]} : f64[2, 1]
+                n2 = permute(n0) {axes = [0, 1]} : f64[2, 1]
+                n3 = broadcast(n0) {shape = [2, 1]} : f64[2, 1]
+                n4 = slice(n0) {starts = [0, 0], stops = [2, 1]} : f64[2, 1]
+                n5 = pad(n0) {low = [0, 0], high = [0, 0], value = f64(1)} : f64[2, 1]
+                n6 = reverse(n0) {axis = 1} : f64[2, 1]
+                result value "a" = n1
+                result value "b" = n2
+                result value "c" = n3
+                result value "d" = n4
+                result value "e" = n5
+                result value "f" = n6
+            "#,
         at: &["reshape", "permute", "broadcast", "slice", "pad", "reverse"],
         rewrite: |m| {
             let x = m.operand(0);
@@ -25,7 +39,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "reshape-reshape",
         doc: "reshape(reshape(x)) = reshape(x)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3]} : f64[2, 3]
+                n1 = reshape(n0) {shape = [6]} : f64[6]
+                n2 = reshape(n1) {shape = [3, 2]} : f64[3, 2]
+                result value "b" = n2
+            "#,
         at: &["reshape"],
         rewrite: |m| {
             for (op, operands) in m.terms(m.operand(0)) {
@@ -38,7 +57,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "permute-permute",
         doc: "permute(permute(x, a), b) = permute(x, a[b])",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3, 4]} : f64[2, 3, 4]
+                n1 = permute(n0) {axes = [1, 2, 0]} : f64[3, 4, 2]
+                n2 = permute(n1) {axes = [0, 2, 1]} : f64[3, 2, 4]
+                result value "b" = n2
+            "#,
         at: &["permute"],
         rewrite: |m| {
             let Op::Permute { axes: outer } = m.op() else { return };
@@ -52,7 +76,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "permute-moves-ones",
         doc: "permute(x) = reshape(x) where only axes of size 1 change places",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 1, 3]} : f64[2, 1, 3]
+                n1 = permute(n0) {axes = [1, 0, 2]} : f64[1, 2, 3]
+                result value "a" = n1
+            "#,
         at: &["permute"],
         rewrite: |m| {
             let Op::Permute { axes } = m.op() else { return };
@@ -65,7 +93,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "broadcast-broadcast",
         doc: "broadcast(broadcast(x)) = broadcast(x)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[1, 1, 3]} : f64[1, 1, 3]
+                n1 = broadcast(n0) {shape = [1, 2, 3]} : f64[1, 2, 3]
+                n2 = broadcast(n1) {shape = [4, 2, 3]} : f64[4, 2, 3]
+                result value "b" = n2
+            "#,
         at: &["broadcast"],
         rewrite: |m| {
             for x in m.broadcasts(m.operand(0)) {
@@ -76,7 +109,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "permute-broadcast",
         doc: "permute(broadcast(x)) = broadcast(permute(x))",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 1, 3]} : f64[2, 1, 3]
+                n1 = broadcast(n0) {shape = [2, 4, 3]} : f64[2, 4, 3]
+                n2 = permute(n1) {axes = [2, 0, 1]} : f64[3, 2, 4]
+                result value "b" = n2
+            "#,
         at: &["permute"],
         rewrite: |m| {
             for x in m.broadcasts(m.operand(0)) {
@@ -88,7 +126,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "slice-broadcast",
         doc: "slice(broadcast(x)) = broadcast(slice(x))",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[1, 3]} : f64[1, 3]
+                n1 = broadcast(n0) {shape = [4, 3]} : f64[4, 3]
+                n2 = slice(n1) {starts = [1, 1], stops = [3, 3]} : f64[2, 2]
+                result value "b" = n2
+            "#,
         at: &["slice"],
         rewrite: |m| {
             let Op::Slice { starts, stops } = m.op() else { return };
@@ -109,7 +152,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "unary-broadcast",
         doc: "f(broadcast(x)) = broadcast(f(x)) for elementwise f",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[1, 3]} : f64[1, 3]
+                n1 = broadcast(n0) {shape = [4, 3]} : f64[4, 3]
+                n2 = exp(n1) : f64[4, 3]
+                result value "b" = n2
+            "#,
         at: &[
             "neg", "abs", "sign", "floor", "round", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh",
             "erf", "not", "cast",
@@ -124,7 +172,19 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "binary-broadcast",
         doc: "f(broadcast(x), broadcast(y)) = broadcast(f(x, y)) for x and y of one shape; a number is a broadcast too",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[1, 3]} : f64[1, 3]
+                n1 = input {role = data, name = "y", ty = f64[1, 3]} : f64[1, 3]
+                n2 = constant {value = f64(2), shape = [4, 3]} : f64[4, 3]
+                n3 = broadcast(n0) {shape = [4, 3]} : f64[4, 3]
+                n4 = broadcast(n1) {shape = [4, 3]} : f64[4, 3]
+                n5 = mul(n3, n4) : f64[4, 3]
+                n6 = sub(n3, n2) : f64[4, 3]
+                n7 = less(n2, n4) : bool[4, 3]
+                result value "d" = n5
+                result value "e" = n6
+                result value "f" = n7
+            "#,
         at: &[
             "add",
             "sub",
@@ -164,7 +224,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "slice-slice",
         doc: "slice(slice(x)) = slice(x)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[9]} : f64[9]
+                n1 = slice(n0) {starts = [1], stops = [8]} : f64[7]
+                n2 = slice(n1) {starts = [2], stops = [5]} : f64[3]
+                result value "b" = n2
+            "#,
         at: &["slice"],
         rewrite: |m| {
             let Op::Slice { starts, stops } = m.op() else { return };
@@ -178,7 +243,16 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "slice-pad",
         doc: "slice(pad(x)) = slice(x) where it lies within x, and the padding where it lies beside x",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[4]} : f64[4]
+                n1 = pad(n0) {low = [2], high = [3], value = f64(7)} : f64[9]
+                n2 = slice(n1) {starts = [3], stops = [6]} : f64[3]
+                n3 = slice(n1) {starts = [6], stops = [9]} : f64[3]
+                n4 = slice(n1) {starts = [0], stops = [2]} : f64[2]
+                result value "b" = n2
+                result value "c" = n3
+                result value "d" = n4
+            "#,
         at: &["slice"],
         rewrite: |m| {
             let Op::Slice { starts, stops } = m.op() else { return };
@@ -198,7 +272,15 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "slice-concat",
         doc: "slice(concat(x, y)) = slice(x) or slice(y) where it lies within one of them",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[4]} : f64[4]
+                n1 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n2 = concat(n0, n1) {axis = 0} : f64[7]
+                n3 = slice(n2) {starts = [1], stops = [4]} : f64[3]
+                n4 = slice(n2) {starts = [4], stops = [6]} : f64[2]
+                result value "b" = n3
+                result value "c" = n4
+            "#,
         at: &["slice"],
         rewrite: |m| {
             let Op::Slice { starts, stops } = m.op() else { return };
@@ -220,7 +302,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "concat-slices",
         doc: "concat(slice(x, a..b), slice(x, b..c)) = slice(x, a..c)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 6]} : f64[2, 6]
+                n1 = slice(n0) {starts = [0, 1], stops = [2, 3]} : f64[2, 2]
+                n2 = slice(n0) {starts = [0, 3], stops = [2, 5]} : f64[2, 2]
+                n3 = concat(n1, n2) {axis = 1} : f64[2, 4]
+                result value "c" = n3
+            "#,
         at: &["concat"],
         rewrite: |m| {
             let Op::Concat { axis } = m.op() else { return };
@@ -246,7 +334,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "pad-pad",
         doc: "pad(pad(x)) = pad(x) with one value",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2]} : f64[2]
+                n1 = pad(n0) {low = [1], high = [0], value = f64(0)} : f64[3]
+                n2 = pad(n1) {low = [2], high = [1], value = f64(0)} : f64[6]
+                result value "b" = n2
+            "#,
         at: &["pad"],
         rewrite: |m| {
             let Op::Pad { low, high, value } = m.op() else { return };
@@ -261,7 +354,16 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "add-pads",
         doc: "pad(x, 0) + pad(y, 0) = pad(concat(x, y), 0) where y begins where x ends",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2]} : f64[2]
+                n1 = input {role = data, name = "y", ty = f64[3]} : f64[3]
+                n2 = pad(n0) {low = [1], high = [4], value = f64(0)} : f64[7]
+                n3 = pad(n1) {low = [3], high = [1], value = f64(0)} : f64[7]
+                n4 = add(n2, n3) : f64[7]
+                n5 = add(n3, n2) : f64[7]
+                result value "c" = n4
+                result value "d" = n5
+            "#,
         at: &["add"],
         rewrite: |m| {
             let (x, y) = m.pair();
@@ -272,7 +374,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "reverse-reverse",
         doc: "reverse(reverse(x)) = x along one axis",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 3]} : f64[2, 3]
+                n1 = reverse(n0) {axis = 1} : f64[2, 3]
+                n2 = reverse(n1) {axis = 1} : f64[2, 3]
+                result value "b" = n2
+            "#,
         at: &["reverse"],
         rewrite: |m| {
             for (op, operands) in m.terms(m.operand(0)) {
@@ -285,7 +392,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "windows-of-one",
         doc: "windows(x) with size 1 and stride 1 = reshape(x)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[4, 2]} : f64[4, 2]
+                n1 = windows(n0) {axis = 0, size = 1, stride = 1} : f64[4, 1, 2]
+                result value "a" = n1
+            "#,
         at: &["windows"],
         rewrite: |m| {
             let Op::Windows { size, stride, .. } = m.op() else { return };
@@ -295,7 +406,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "unwindows-of-one",
         doc: "unwindows(x) of disjoint windows that leave nothing out = reshape(x)",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3, 2, 2]} : f64[3, 2, 2]
+                n1 = unwindows(n0) {axis = 0, length = 6, stride = 2} : f64[6, 2]
+                result value "a" = n1
+            "#,
         at: &["unwindows"],
         rewrite: |m| {
             let Op::Unwindows { axis, stride, .. } = m.op() else { return };
@@ -308,7 +423,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "scatter-zero",
         doc: "scatter_add of zeros = 0",
-        example: "",
+        example: r#"
+                n0 = input {role = data, name = "i", ty = i32[3]} : i32[3]
+                n1 = constant {value = f64(0), shape = [3, 2]} : f64[3, 2]
+                n2 = scatter_add(n0, n1) {rows = 4} : f64[4, 2]
+                result value "a" = n2
+            "#,
         at: &["scatter_add"],
         rewrite: |m| {
             m.becomes_if(m.literal(m.operand(1)).is_some_and(is_zero), number(0.0, m.result()));
