@@ -80,7 +80,7 @@ macro_rules! unary {
         /// The function of its name, element by element; in place (`out == x`) allowed.
         pub unsafe extern "C" fn $symbol(out: *mut $type, x: *const $type, n: u64) {
             // SAFETY: n elements at both pointers, which are equal or do not overlap.
-            unsafe { math::$function(out, x, n as usize) }
+            unsafe { math::array::$function(out, x, n as usize) }
         }
     )*};
 }
@@ -107,13 +107,13 @@ unary! {
 /// x to the power y, element by element; `out` may be `x` or `y`.
 pub unsafe extern "C" fn bpc_pow_f32(out: *mut f32, x: *const f32, y: *const f32, n: u64) {
     // SAFETY: n elements at each pointer, which are equal or do not overlap.
-    unsafe { math::pow_f32(out, x, y, n as usize) }
+    unsafe { math::array::pow_f32(out, x, y, n as usize) }
 }
 
 /// [`bpc_pow_f32`] in f64.
 pub unsafe extern "C" fn bpc_pow_f64(out: *mut f64, x: *const f64, y: *const f64, n: u64) {
     // SAFETY: as for f32.
-    unsafe { math::pow_f64(out, x, y, n as usize) }
+    unsafe { math::array::pow_f64(out, x, y, n as usize) }
 }
 
 macro_rules! random {

@@ -2,6 +2,7 @@
 
 pub mod abi;
 pub mod data;
+pub mod engine;
 pub mod error;
 pub mod file;
 pub mod math;
