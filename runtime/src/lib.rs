@@ -1,13 +1,16 @@
 //! What compiled `bpc` code needs when it runs, and what feeds it.
 
 pub mod abi;
+pub mod checkpoint;
 pub mod data;
 pub mod engine;
 pub mod error;
 pub mod file;
+pub mod json_tensor;
 pub mod math;
 pub mod philox;
 pub mod pool;
 pub mod product;
 pub mod scatter;
 pub mod tensor;
+pub mod tensor_file;
