@@ -3,11 +3,12 @@
 //! Expects: `frame` to point at the address of the state block, followed by the turn of each repeat around the nest,
 //! outermost first.
 //! Guarantees: iterations are numbered the same for every number of threads; see [`Iterations`].
-//! Leaves out: the stages (`scalar`).
+//! Leaves out: the stages (`scalar`, `vector`).
 
 use super::arithmetic::lane_type;
 use super::emitter::Emitter;
-use super::{runtime, scalar};
+use super::plan::Plan;
+use super::{runtime, scalar, vector};
 use crate::ir::types::Dtype;
 use crate::kernel::ir::{Nest, Program, Repeat, Scalar, Stage};
 use cranelift_codegen::ir::{InstBuilder, Signature, Value, types};
@@ -97,17 +98,29 @@ pub(super) fn emit(
             let high = emitter.times(end, chunk as i64);
             let size = emitter.integer(nest.stages[0].inner[0] as i64);
             let high = emitter.builder.ins().smin(high, size);
-            scalar::emit(&mut emitter, &nest.stages[0], &[], Some((low, high)));
+            stage(&mut emitter, nest, &nest.stages[0], &[], Some((low, high)));
         }
         None if nest.outer.is_empty() => {
-            nest.stages.iter().for_each(|part| scalar::emit(&mut emitter, part, &[], None));
+            nest.stages.iter().for_each(|part| stage(&mut emitter, nest, part, &[], None));
         }
         None => emitter.loop_range(begin, end, 1, |emitter, flat| {
             let outer = coordinates(emitter, &nest.outer, flat);
-            nest.stages.iter().for_each(|part| scalar::emit(emitter, part, &outer, None));
+            nest.stages.iter().for_each(|part| stage(emitter, nest, part, &outer, None));
         }),
     }
     emitter.finish();
+}
+
+fn stage(emitter: &mut Emitter<'_, '_>, nest: &Nest, stage: &Stage, outer: &[Value], share: scalar::Share) {
+    match Plan::of(stage, nest.outer.len()) {
+        Some(plan) => vector::emit(emitter, stage, &plan, tiles(nest), outer, share),
+        None => scalar::emit(emitter, stage, outer, share),
+    }
+}
+
+/// Where the tiles begin in the scratch.
+fn tiles(nest: &Nest) -> u64 {
+    nest.scratch_bytes.next_multiple_of(64)
 }
 
 /// The indices of the axes with these sizes at a place of their product.
@@ -128,5 +141,6 @@ fn coordinates(emitter: &mut Emitter<'_, '_>, sizes: &[u64], mut flat: Value) ->
 
 /// Bytes of scratch that a worker needs for a nest.
 pub(super) fn scratch_bytes(nest: &Nest) -> u64 {
-    nest.scratch_bytes
+    let plans = nest.stages.iter().filter_map(|stage| Plan::of(stage, nest.outer.len()));
+    tiles(nest) + plans.map(|plan| plan.tile_bytes).max().unwrap_or(0)
 }

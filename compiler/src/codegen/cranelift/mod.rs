@@ -8,9 +8,11 @@ mod arithmetic;
 mod emitter;
 mod kernel;
 mod module;
+mod plan;
 mod runtime;
 mod scalar;
 mod step;
+mod vector;
 
 use super::backend::Backend;
 use super::jit::JitStep;

@@ -9,7 +9,7 @@ use super::arithmetic::initial;
 use super::emitter::{Emitter, element_type};
 use super::runtime;
 use crate::ir::types::{Dtype, Literal};
-use crate::kernel::ir::{BufferId, Guard, Reduction, ReductionKind, Scalar, Stage, ValueId};
+use crate::kernel::ir::{Guard, Reduction, ReductionKind, Scalar, Stage, ValueId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_entity::{EntityRef, SecondaryMap};
@@ -208,7 +208,7 @@ pub(super) fn scalar(
         Scalar::Load { buffer, map, guards, otherwise } => {
             let address = emitter.address(*buffer, map, axes, None);
             let inside = inside(emitter, guards, axes);
-            load(emitter, *buffer, address, inside, *otherwise)
+            load(emitter, otherwise.dtype, address, inside, *otherwise)
         }
         Scalar::Gather { buffer, index, rows, row_stride, map } => {
             let row = emitter.builder.ins().sextend(types::I64, operand(*index));
@@ -218,7 +218,7 @@ pub(super) fn scalar(
             let begin = emitter.address(*buffer, map, axes, None);
             let offset = emitter.times(row, row_stride * ty.bytes() as i64);
             let address = emitter.builder.ins().iadd(begin, offset);
-            load(emitter, *buffer, address, Some(known), Literal::new(ty, f64::NAN))
+            load(emitter, ty, address, Some(known), Literal::new(ty, f64::NAN))
         }
         Scalar::Random { normal, site, seed, step, map, dtype } => {
             let first = emitter.affine(map, axes, None);
@@ -274,12 +274,12 @@ pub(super) fn inside(emitter: &mut Emitter<'_, '_>, guards: &[Guard], axes: &[Va
 /// One element at an address, which is touched only where the condition holds.
 pub(super) fn load(
     emitter: &mut Emitter<'_, '_>,
-    buffer: BufferId,
+    dtype: Dtype,
     address: Value,
     condition: Option<Value>,
     otherwise: Literal,
 ) -> Value {
-    let ty = element_type(emitter.program.buffers[buffer].ty.dtype);
+    let ty = element_type(dtype);
     let Some(condition) = condition else {
         return emitter.load(ty, address, 0);
     };
