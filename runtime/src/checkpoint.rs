@@ -1,9 +1,9 @@
 //! Named tensors saved as safetensors, the format that PyTorch, JAX and others open.
 //!
 //! Expects: distinct names.
-//! Guarantees: a saved file is whole or the old one; equal tensors and metadata give equal bytes (tensors are sorted, and the
-//!   metadata is one string under one key, since the format's own order of keys is not fixed). What is loaded was checked
-//!   against the file's header; [`Checkpoint::check_against`] checks it against a model.
+//! Guarantees: a saved file is whole or the old one; equal tensors and metadata give equal bytes (tensors are sorted, and
+//!   the metadata is one string under one key, since the format's own order of keys is not fixed). What is loaded was
+//!   checked against the file's header; [`Checkpoint::check_against`] checks it against a model.
 //! Leaves out: 8-bit floats and other types no model of ours has. Half floats become f32 on loading.
 
 use std::collections::{BTreeMap, HashMap};
@@ -147,9 +147,12 @@ fn single_of_brain(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
+/// What a model wants a tensor to be: name, dtype and shape.
+pub type ExpectedTensor = (String, Element, Vec<u64>);
+
 impl Checkpoint {
     /// Checks that the file has exactly these tensors.
-    pub fn check_against(&self, expected: &[(String, Element, Vec<u64>)]) -> Result<(), DataError> {
+    pub fn check_against(&self, expected: &[ExpectedTensor]) -> Result<(), DataError> {
         let in_file = |problem: String, remedy: String| Err(DataError::in_file(&self.path, problem, remedy));
         for (name, dtype, shape) in expected {
             let Some(tensor) = self.tensors.get(name) else {
@@ -199,7 +202,7 @@ mod tests {
         ]
     }
 
-    fn expected() -> Vec<(String, Element, Vec<u64>)> {
+    fn expected() -> Vec<ExpectedTensor> {
         tensors().into_iter().map(|(name, tensor)| (name, tensor.dtype(), tensor.shape().to_vec())).collect()
     }
 
@@ -225,7 +228,7 @@ mod tests {
         let path = folder.path().join("a.safetensors");
         save(&path, &tensors(), "").unwrap();
         let loaded = load(&path).unwrap();
-        let check = |change: fn(&mut Vec<(String, Element, Vec<u64>)>)| {
+        let check = |change: fn(&mut Vec<ExpectedTensor>)| {
             let mut expected = expected();
             change(&mut expected);
             loaded.check_against(&expected).unwrap_err().to_string()

@@ -1,7 +1,7 @@
 //! Named tensors as JSON: `{"name": {"shape": [2], "dtype": "float64", "data": [1.0, "nan"]}}`.
 //!
-//! Expects: dtypes float32, float64, int32, int64, uint32 and bool; data as nested lists of the shape; the strings "nan", "inf" and
-//!   "-inf" for floats that JSON cannot write.
+//! Expects: dtypes float32, float64, int32, int64, uint32 and bool; data as nested lists of the shape; the strings "nan",
+//!   "inf" and "-inf" for floats that JSON cannot write.
 //! Guarantees: what is written reads back to the same bits (NaN payloads aside). Errors name the path inside the document.
 //! Leaves out: other keys; an unknown one is an error, as it would otherwise be lost.
 
