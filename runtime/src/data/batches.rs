@@ -6,6 +6,7 @@
 //!   its thread.
 //! Leaves out: several readers of one sequence.
 
+use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{JoinHandle, spawn};
@@ -148,7 +149,7 @@ impl Batches {
         let (sender, ready) = sync_channel(PREFETCHED);
         let (spare, returned) = channel();
         let worker = spawn(move || produce(self, &sender, &returned));
-        Prefetch { ready: Some(ready), spare, worker: Some(worker) }
+        Prefetch { pack: Pack::new(), ready: Some(ready), spare, worker: Some(worker) }
     }
 }
 
@@ -160,14 +161,37 @@ impl Iterator for Batches {
     }
 }
 
-/// Batches that wait, beside the one in use and the one being made.
+/// Packs that wait, beside the one in use and the one being made.
 const PREFETCHED: usize = 2;
 
+/// A pack is handed over once it holds so many bytes. A handover wakes a thread, which takes longer than making a small
+/// batch does; a large batch is a pack of its own.
+const PACK_BYTES: usize = 1 << 18;
+
+/// Most batches of a pack.
+const PACK_BATCHES: usize = 64;
+
+/// Consecutive batches, and an error at the end if there was one.
+type Pack = VecDeque<Result<Batch, DataError>>;
+
 /// Sends batches until there are no more, one fails, or nobody listens.
-fn produce(mut batches: Batches, ready: &SyncSender<Result<Batch, DataError>>, returned: &Receiver<Batch>) {
-    while let Some(item) = batches.next_into(returned.try_recv().unwrap_or_default()).transpose() {
-        let failed = item.is_err();
-        if ready.send(item).is_err() || failed {
+fn produce(mut batches: Batches, ready: &SyncSender<Pack>, returned: &Receiver<Batch>) {
+    let mut ended = false;
+    while !ended {
+        let mut pack = Pack::new();
+        let mut bytes = 0;
+        while !ended && bytes < PACK_BYTES && pack.len() < PACK_BATCHES {
+            match batches.next_into(returned.try_recv().unwrap_or_default()).transpose() {
+                Some(item) => {
+                    ended = item.is_err();
+                    bytes +=
+                        item.iter().flat_map(|batch| &batch.tensors).map(|tensor| tensor.bytes().len()).sum::<usize>();
+                    pack.push_back(item);
+                }
+                None => ended = true,
+            }
+        }
+        if ready.send(pack).is_err() {
             return;
         }
     }
@@ -176,8 +200,10 @@ fn produce(mut batches: Batches, ready: &SyncSender<Result<Batch, DataError>>, r
 /// Batches made ahead of time. The first error ends the sequence.
 #[derive(Debug)]
 pub struct Prefetch {
+    /// What was received and not yet taken.
+    pack: Pack,
     /// Taken on drop, which wakes a thread that waits to send.
-    ready: Option<Receiver<Result<Batch, DataError>>>,
+    ready: Option<Receiver<Pack>>,
     spare: Sender<Batch>,
     worker: Option<JoinHandle<()>>,
 }
@@ -194,14 +220,20 @@ impl Iterator for Prefetch {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Ok(item) = self.ready.as_ref()?.recv() {
-            return Some(item);
+        loop {
+            if let Some(item) = self.pack.pop_front() {
+                return Some(item);
+            }
+            match self.ready.as_ref()?.recv() {
+                Ok(pack) => self.pack = pack,
+                Err(_) => {
+                    self.ready = None;
+                    if let Some(Err(panic)) = self.worker.take().map(JoinHandle::join) {
+                        resume_unwind(panic);
+                    }
+                }
+            }
         }
-        self.ready = None;
-        if let Some(Err(panic)) = self.worker.take().map(JoinHandle::join) {
-            resume_unwind(panic);
-        }
-        None
     }
 }
 
@@ -298,8 +330,10 @@ mod tests {
 
     #[test]
     fn prefetching_changes_nothing() {
-        let direct = all(Batches::new(ten_rows(), plan(3, true)).unwrap());
-        let mut prefetch = Batches::new(ten_rows(), plan(3, true)).unwrap().prefetch();
+        // 400 batches: several packs.
+        let long = Plan { epochs: 100, ..plan(3, true) };
+        let direct = all(Batches::new(ten_rows(), long).unwrap());
+        let mut prefetch = Batches::new(ten_rows(), long).unwrap().prefetch();
         let mut made = Vec::new();
         while let Some(batch) = prefetch.next() {
             let batch = batch.unwrap();
@@ -312,7 +346,7 @@ mod tests {
 
     #[test]
     fn dropping_early_ends_the_thread() {
-        for taken in 0..4 {
+        for taken in [0, 1, 2, PACK_BATCHES, 4 * PACK_BATCHES + 1] {
             let endless = Plan { epochs: u64::MAX, ..plan(3, true) };
             let mut prefetch = Batches::new(ten_rows(), endless).unwrap().prefetch();
             for _ in 0..taken {
