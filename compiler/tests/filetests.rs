@@ -271,7 +271,7 @@ fn bindings(text: &str) -> Result<Vec<(String, Vec<f64>)>, String> {
             depth == 0 && character == ','
         });
         let (value, next) = end.map_or((after, ""), |position| (&after[..position], &after[position + 1..]));
-        let numbers = value.split(|character: char| matches!(character, '[' | ']' | ',' | ' '));
+        let numbers = value.split(['[', ']', ',', ' ']);
         let data: Result<Vec<f64>, String> = numbers.filter(|word| !word.is_empty()).map(number).collect();
         bindings.push((name.trim().to_string(), data?));
         rest = next.trim();
