@@ -438,7 +438,12 @@ impl Scalar {
 impl Stage {
     /// Adds a scalar of a dtype, or gives the equal one that is there.
     pub fn value(&mut self, scalar: Scalar, dtype: Dtype) -> ValueId {
-        if let Some((id, _)) = self.values.iter().find(|(_, known)| **known == scalar) {
+        self.value_from(0, scalar, dtype)
+    }
+
+    /// The same; only scalars from this one on count as there.
+    pub fn value_from(&mut self, first: usize, scalar: Scalar, dtype: Dtype) -> ValueId {
+        if let Some((id, _)) = self.values.iter().skip(first).find(|(_, known)| **known == scalar) {
             return id;
         }
         let id = self.values.push(scalar);

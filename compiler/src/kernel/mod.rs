@@ -6,6 +6,7 @@
 
 pub mod emit;
 pub mod evaluate;
+pub mod fuse;
 pub mod in_place;
 pub mod ir;
 pub mod memory;
@@ -14,6 +15,8 @@ pub mod product;
 pub mod region;
 pub mod repeat;
 pub mod schedule;
+pub mod text;
+pub mod verify;
 pub mod views;
 
 use crate::ir::graph::Graph;
@@ -26,7 +29,9 @@ use ir::{Program, Step};
 pub fn build(graph: &Graph) -> Result<Program, String> {
     let mut program = Program { name: graph.main().name.clone(), ..Program::default() };
     let updates = region::main(graph, &mut program)?;
-    let mut steps = std::mem::take(&mut program.steps);
+    let steps = std::mem::take(&mut program.steps);
+    let kept = updates.iter().map(|(next, _)| *next).collect();
+    let mut steps = fuse::fuse(&mut program, steps, &kept);
     for (next, target) in in_place::overwrite(&program, &mut steps, updates) {
         let ty = &program.buffers[target].ty;
         if ty.elements() > 0 {
@@ -36,5 +41,8 @@ pub fn build(graph: &Graph) -> Result<Program, String> {
     schedule::schedule(&mut steps);
     program.steps = steps;
     plan::plan(&mut program);
+    if cfg!(debug_assertions) {
+        verify::verify(&program).map_err(|error| format!("bug in bpc: {error}\n{}", text::print(&program)))?;
+    }
     Ok(program)
 }

@@ -110,7 +110,7 @@ fn divide(map: &AffineMap, by: i64, sizes: &[u64]) -> Result<(AffineMap, AffineM
     for (axis, stride) in remainder.strides.iter().enumerate() {
         if *stride > 0 && by % stride == 0 {
             let inner = (by / stride) as u64;
-            if inner > 1 && sizes[axis] > inner && sizes[axis] % inner == 0 {
+            if inner > 1 && sizes[axis] > inner && sizes[axis].is_multiple_of(inner) {
                 return Err(Some((axis, inner)));
             }
         }

@@ -1,0 +1,353 @@
+//! What every program must satisfy.
+//!
+//! Expects: a planned program.
+//! Guarantees: after `Ok`, every load and store stays inside its buffer, dtypes agree, scalars are defined before they
+//! are used, every temporary is written before it is read, every place lies inside its block, and no two buffers share
+//! bytes while both are alive.
+//! Leaves out: whether the program computes what the graph means.
+
+use super::in_place::same_element_only;
+use super::ir::{AffineMap, BufferId, BufferRole, Guard, Nest, Place, Product, Program, Scalar, Stage, Step};
+use super::plan::{self, Life};
+use crate::ir::types::Dtype;
+use std::collections::BTreeSet;
+
+/// Places of loops that are tried one by one where intervals cannot decide about a guarded access.
+const MOST_PLACES: u64 = 1 << 20;
+
+/// Checks a program.
+///
+/// # Errors
+/// A sentence about the first thing that is wrong.
+pub fn verify(program: &Program) -> Result<(), String> {
+    places(program)?;
+    let mut written: BTreeSet<BufferId> = program
+        .buffers
+        .iter()
+        .filter(|(_, buffer)| !matches!(buffer.role, BufferRole::Temporary | BufferRole::Output))
+        .map(|(id, _)| id)
+        .collect();
+    steps(program, &program.steps, &mut written)?;
+    lives(program)
+}
+
+fn places(program: &Program) -> Result<(), String> {
+    for (id, buffer) in &program.buffers {
+        let (at, end) = match buffer.place {
+            Place::Unplanned => return Err(format!("{id} has no place")),
+            Place::State(at) => (at, program.state_bytes),
+            Place::Workspace(at) => (at, program.workspace_bytes),
+            Place::Scratch(_) | Place::Slice(_) => continue,
+        };
+        if at % 64 != 0 || at + buffer.ty.bytes() > end {
+            return Err(format!("{id} of {} bytes lies at {at} of {end}", buffer.ty.bytes()));
+        }
+    }
+    Ok(())
+}
+
+fn steps(program: &Program, list: &[Step], written: &mut BTreeSet<BufferId>) -> Result<(), String> {
+    for step in list {
+        match step {
+            Step::Nest(nest) => {
+                self::nest(program, nest, written).map_err(|error| format!("nest {}: {error}", nest.name))?;
+            }
+            Step::Product(product) => {
+                self::product(program, product)?;
+                is_written(program, product.a.buffer, written)?;
+                is_written(program, product.b.buffer, written)?;
+                written.insert(product.c.buffer);
+            }
+            Step::ScatterAdd { indices, updates, target } => {
+                is_written(program, *indices, written)?;
+                is_written(program, *updates, written)?;
+                if program.buffers[*indices].ty.dtype != Dtype::I32
+                    || program.buffers[*updates].ty.dtype != program.buffers[*target].ty.dtype
+                {
+                    return Err(format!("scatter_add into {target}: the dtypes differ"));
+                }
+                written.insert(*target);
+            }
+            Step::Repeat(repeat) => {
+                for (first, carry) in &repeat.initial {
+                    is_written(program, *first, written)?;
+                    same_bytes(program, *first, *carry)?;
+                    written.insert(*carry);
+                }
+                for (whole, slice) in &repeat.sequences {
+                    is_written(program, *whole, written)?;
+                    is_slice(program, *slice, *whole, repeat.length)?;
+                    written.insert(*slice);
+                }
+                steps(program, &repeat.steps, written)?;
+                for (slice, whole) in &repeat.stacks {
+                    is_slice(program, *slice, *whole, repeat.length)?;
+                    is_written(program, *slice, written)?;
+                    written.insert(*whole);
+                }
+                for (next, carry) in &repeat.advance {
+                    is_written(program, *next, written)?;
+                    same_bytes(program, *next, *carry)?;
+                    if repeat.initial.iter().any(|(_, carry)| carry == next) {
+                        return Err(format!("the carry {next} is the next value of {carry}"));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn same_bytes(program: &Program, a: BufferId, b: BufferId) -> Result<(), String> {
+    let (x, y) = (&program.buffers[a].ty, &program.buffers[b].ty);
+    if x.dtype == y.dtype && x.elements() == y.elements() { Ok(()) } else { Err(format!("{a} is {x} and {b} is {y}")) }
+}
+
+fn is_slice(program: &Program, slice: BufferId, whole: BufferId, length: u64) -> Result<(), String> {
+    let (part, all) = (&program.buffers[slice].ty, &program.buffers[whole].ty);
+    let fits = part.dtype == all.dtype && part.elements() * length == all.elements();
+    if fits && program.buffers[slice].place == Place::Slice(whole) {
+        Ok(())
+    } else {
+        Err(format!("{slice} of type {part} is no slice of {whole} of type {all}"))
+    }
+}
+
+fn is_written(program: &Program, buffer: BufferId, written: &BTreeSet<BufferId>) -> Result<(), String> {
+    if written.contains(&buffer) || program.buffers[buffer].ty.elements() == 0 {
+        Ok(())
+    } else {
+        Err(format!("{buffer} is read before it is written"))
+    }
+}
+
+fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Result<(), String> {
+    for stage in &nest.stages {
+        let sizes = stage.sizes(&nest.outer);
+        if stage.reductions.is_empty() != stage.reduced.is_empty() && stage.reductions.is_empty() {
+            return Err("reduced axes without a reduction".to_owned());
+        }
+        if stage.vector_axis.is_some_and(|axis| {
+            (axis as usize) < nest.outer.len()
+                || axis as usize >= sizes.len()
+                || axis as usize >= nest.outer.len() + stage.inner.len() && axis as usize != sizes.len() - 1
+        }) {
+            return Err("the vector axis is neither inner nor the last reduced one".to_owned());
+        }
+        if stage.maps().any(|map| map.strides.len() != sizes.len()) {
+            return Err("a map over another number of axes".to_owned());
+        }
+        scalars(program, stage, &sizes, written)?;
+        for store in &stage.stores {
+            let ty = &program.buffers[store.buffer].ty;
+            if stage.dtype(store.value) != ty.dtype {
+                return Err(format!("{} of type {ty} gets a {}", store.buffer, stage.dtype(store.value)));
+            }
+            if sizes[..nest.outer.len() + stage.inner.len()].contains(&0) {
+                continue;
+            }
+            let (low, high) = store.map.range(&sizes);
+            if low < 0 || high >= ty.elements() as i64 {
+                return Err(format!("a store to {} of type {ty} reaches from {low} to {high}", store.buffer));
+            }
+            if !stage.reductions.is_empty()
+                && (store.value.as_u32() < stage.n_inside
+                    || store.map.strides[sizes.len() - stage.reduced.len()..].iter().any(|stride| *stride != 0))
+            {
+                return Err(format!("a store to {} inside a reduction", store.buffer));
+            }
+            let entry = &program.buffers[store.buffer];
+            if let Place::Scratch(at) = entry.place
+                && (at + entry.ty.bytes() > nest.scratch_bytes
+                    || store.map.strides[..nest.outer.len()].iter().any(|stride| *stride != 0))
+            {
+                return Err(format!("{} leaves the scratch", store.buffer));
+            }
+            written.insert(store.buffer);
+        }
+    }
+    Ok(())
+}
+
+fn scalars(program: &Program, stage: &Stage, sizes: &[u64], written: &BTreeSet<BufferId>) -> Result<(), String> {
+    let reduces = !stage.reductions.is_empty();
+    if !reduces && stage.n_inside as usize != stage.values.len() {
+        return Err("values after loops that reduce nothing".to_owned());
+    }
+    for (id, scalar) in &stage.values {
+        let is_after = id.as_u32() >= stage.n_inside;
+        for operand in scalar.operands() {
+            if operand >= id || is_after && operand.as_u32() < stage.n_inside {
+                return Err(format!("{id} uses {operand}, which is not there"));
+            }
+        }
+        for buffer in scalar.buffers() {
+            is_written(program, buffer, written)?;
+        }
+        let dtype = stage.dtype(id);
+        let expected = match scalar {
+            Scalar::Literal(literal) => literal.dtype,
+            Scalar::Index { dtype, .. } | Scalar::Random { dtype, .. } | Scalar::Cast(_, dtype) => *dtype,
+            Scalar::Load { buffer, .. } | Scalar::Gather { buffer, .. } => program.buffers[*buffer].ty.dtype,
+            Scalar::Unary(_, x) => stage.dtype(*x),
+            Scalar::Binary(op, x, y) => {
+                if stage.dtype(*x) != stage.dtype(*y) {
+                    return Err(format!("{id}: {} of {} and {}", op.name(), stage.dtype(*x), stage.dtype(*y)));
+                }
+                let compares = matches!(op.name(), "equal" | "less" | "less_equal");
+                if compares { Dtype::Bool } else { stage.dtype(*x) }
+            }
+            Scalar::Select(condition, x, y) => {
+                if stage.dtype(*condition) != Dtype::Bool || stage.dtype(*x) != stage.dtype(*y) {
+                    return Err(format!("{id}: the dtypes of a select differ"));
+                }
+                stage.dtype(*x)
+            }
+            Scalar::Reduced(index) => {
+                if !is_after || *index as usize >= stage.reductions.len() {
+                    return Err(format!("{id} uses reduction {index}, which is not there"));
+                }
+                let reduction = stage.reductions[*index as usize];
+                if reduction.kind == super::ir::ReductionKind::Argmax {
+                    Dtype::I32
+                } else {
+                    stage.dtype(reduction.value)
+                }
+            }
+        };
+        if dtype != expected {
+            return Err(format!("{id} is called {dtype} and is {expected}"));
+        }
+        let mut reached = sizes.to_vec();
+        if is_after {
+            let first = reached.len() - stage.reduced.len();
+            reached[first..].fill(1);
+        }
+        if reached.contains(&0) {
+            continue;
+        }
+        let (buffer, inside) = match scalar {
+            Scalar::Load { buffer, map, guards, .. } => {
+                let elements = program.buffers[*buffer].ty.elements() as i64;
+                (*buffer, stays_inside(map, guards, &reached, elements))
+            }
+            Scalar::Gather { buffer, rows, row_stride, map, .. } => {
+                let (low, high) = map.range(&reached);
+                let last = row_stride * (*rows as i64 - 1);
+                let elements = program.buffers[*buffer].ty.elements() as i64;
+                (*buffer, *rows == 0 || low + last.min(0) >= 0 && high + last.max(0) < elements)
+            }
+            _ => continue,
+        };
+        if !inside {
+            return Err(format!("{id} reads beyond {buffer} of type {}", program.buffers[buffer].ty));
+        }
+    }
+    if stage.reductions.iter().any(|reduction| reduction.value.as_u32() >= stage.n_inside) {
+        return Err("a reduction of a value after its loops".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether a map stays in 0 .. elements where all guards hold.
+fn stays_inside(map: &AffineMap, guards: &[Guard], sizes: &[u64], elements: i64) -> bool {
+    let fits = |(low, high): (i64, i64)| low >= 0 && high < elements;
+    if fits(map.range(sizes)) {
+        return true;
+    }
+    // The map as multiples of the guarded coordinates and a rest, each with its own range.
+    let mut rest = map.clone();
+    let mut range = (0, 0);
+    for guard in guards {
+        let Some(axis) = guard.map.strides.iter().position(|stride| *stride != 0) else { continue };
+        let factor = rest.strides[axis] / guard.map.strides[axis];
+        let (low, high) = guard.map.range(sizes);
+        let (low, high) = (low.max(guard.low), high.min(guard.high - 1));
+        if low > high {
+            return true;
+        }
+        rest = rest.plus(&guard.map.scaled(-factor));
+        range = (range.0 + (factor * low).min(factor * high), range.1 + (factor * low).max(factor * high));
+    }
+    let (low, high) = rest.range(sizes);
+    if fits((range.0 + low, range.1 + high)) {
+        return true;
+    }
+    let places: u64 = sizes.iter().product();
+    places <= MOST_PLACES
+        && (0..places).all(|index| {
+            let mut index = index;
+            let mut at = vec![0; sizes.len()];
+            for axis in (0..sizes.len()).rev() {
+                at[axis] = index % sizes[axis];
+                index /= sizes[axis];
+            }
+            let holds = guards.iter().all(|guard| (guard.low..guard.high).contains(&guard.map.at(&at)));
+            !holds || (0..elements).contains(&map.at(&at))
+        })
+}
+
+fn product(program: &Program, product: &Product) -> Result<(), String> {
+    let mut sizes = product.batch.clone();
+    let parts = [
+        (&product.a, [product.m, product.k]),
+        (&product.b, [product.k, product.n]),
+        (&product.c, [product.m, product.n]),
+    ];
+    for (operand, matrix) in parts {
+        let ty = &program.buffers[operand.buffer].ty;
+        if !ty.dtype.is_float() || ty.dtype != program.buffers[product.c.buffer].ty.dtype {
+            return Err(format!("a product with {} of type {ty}", operand.buffer));
+        }
+        sizes.truncate(product.batch.len());
+        sizes.extend(matrix);
+        let mut strides = operand.batch_strides.clone();
+        strides.extend([operand.row_stride, operand.column_stride]);
+        if strides.len() != sizes.len() {
+            return Err(format!("a product with {}: the batch axes differ", operand.buffer));
+        }
+        let (low, high) = AffineMap { offset: operand.offset, strides }.range(&sizes);
+        if !sizes.contains(&0) && (low < 0 || high >= ty.elements() as i64) {
+            return Err(format!("a product reaches from {low} to {high} in {} of type {ty}", operand.buffer));
+        }
+    }
+    Ok(())
+}
+
+/// No two buffers share bytes while both are alive, except where a value takes the place of a dying operand.
+fn lives(program: &Program) -> Result<(), String> {
+    let lives = plan::lives(program);
+    let range = |life: &Life| match program.buffers[life.buffer].place {
+        Place::Workspace(at) => Some((at, at + program.buffers[life.buffer].ty.bytes())),
+        _ => None,
+    };
+    for (index, a) in lives.iter().enumerate() {
+        for b in &lives[index + 1..] {
+            let (Some(x), Some(y)) = (range(a), range(b)) else { continue };
+            let shares = x.0 < y.1 && y.0 < x.1;
+            if !shares || a.last < b.first || b.last < a.first {
+                continue;
+            }
+            let (old, new) = if a.last == b.first { (a, b) } else { (b, a) };
+            let takes_over = old.last == new.first && x == y && is_heir(program, new.buffer, old.buffer);
+            if !takes_over {
+                return Err(format!("{} and {} share bytes while both are alive", a.buffer, b.buffer));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_heir(program: &Program, new: BufferId, old: BufferId) -> bool {
+    fn search(steps: &[Step], new: BufferId, old: BufferId) -> bool {
+        steps.iter().any(|step| match step {
+            Step::Nest(nest) => {
+                let writes = nest.stages.iter().flat_map(|stage| &stage.stores).any(|store| store.buffer == new);
+                writes && same_element_only(nest, new, old)
+            }
+            Step::Repeat(repeat) => search(&repeat.steps, new, old),
+            Step::Product(_) | Step::ScatterAdd { .. } => false,
+        })
+    }
+    search(&program.steps, new, old)
+}
