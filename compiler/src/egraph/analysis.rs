@@ -1,7 +1,8 @@
 //! What every class of the e-graph knows: its type, the number that it is in every place, and where it comes from.
 //!
 //! Expects: terms whose operands fit (a rule that builds another term is a bug of bpc and panics).
-//! Guarantees: all terms of a class have one type; a class whose value is one known number holds a `constant` term.
+//! Guarantees: all terms of a class have one type; a class whose value is one known number holds a `constant` term and no
+//! other.
 //! Leaves out: facts about values that are not constant. Folding works on doubles and rounds once to the dtype, as the
 //! op table defines; it is left undone where a whole number could be inexact.
 
@@ -75,11 +76,12 @@ impl egg::Analysis<Term> for Analysis {
         let op = Op::Constant { value: *value, shape: ty.shape.clone() };
         let op = egraph.analysis.ops.intern(op);
         let constant = Term { op, children: Vec::new() };
-        if egraph[class].nodes.contains(&constant) {
-            return;
+        if !egraph[class].nodes.contains(&constant) {
+            let added = egraph.add(constant.clone());
+            egraph.union(class, added);
         }
-        let added = egraph.add(constant);
-        egraph.union(class, added);
+        // Nothing is cheaper or says more; rules need not look at the many ways to write a zero.
+        egraph[class].nodes.retain(|term| *term == constant);
     }
 }
 

@@ -288,6 +288,31 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "neg-constant",
+        doc: "-(x * a) = x * -a for a number a",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+                n1 = constant {value = f64(0.5), shape = [3]} : f64[3]
+                n2 = mul(n0, n1) : f64[3]
+                n3 = neg(n2) : f64[3]
+                n4 = mul(n1, n0) : f64[3]
+                n5 = neg(n4) : f64[3]
+                result value "b" = n3
+                result value "e" = n5
+            "#,
+        at: &["neg"],
+        rewrite: |m| {
+            for (op, operands) in m.terms(m.operand(0)) {
+                let Op::Mul {} = op else { continue };
+                for (x, factor) in [(operands[0], operands[1]), (operands[1], operands[0])] {
+                    if let Some(a) = m.literal(factor).filter(|literal| literal.dtype.is_float()) {
+                        m.becomes(apply(Op::Mul {}, [x.into(), number(-a.as_f64(), m.result())]));
+                    }
+                }
+            }
+        },
+    },
+    Rule {
         name: "pow-small",
         doc: "x^0 = 1, x^1 = x, x^2 = x * x, x^3 = x * x * x, x^-1 = 1 / x",
         example: r#"

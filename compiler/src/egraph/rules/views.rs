@@ -390,22 +390,26 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "windows-of-one",
-        doc: "windows(x) with size 1 and stride 1 = reshape(x)",
+        name: "windows-disjoint",
+        doc: "windows(x) that lie side by side and leave nothing out = reshape(x)",
         example: r#"
                 n0 = input {role = data, name = "x", ty = f64[4, 2]} : f64[4, 2]
                 n1 = windows(n0) {axis = 0, size = 1, stride = 1} : f64[4, 1, 2]
+                n2 = windows(n0) {axis = 0, size = 2, stride = 2} : f64[2, 2, 2]
                 result value "a" = n1
+                result value "b" = n2
             "#,
         at: &["windows"],
         rewrite: |m| {
             let Op::Windows { size, stride, .. } = m.op() else { return };
-            m.becomes_if((*size, *stride) == (1, 1), reshape(m, m.operand(0), &m.result().shape));
+            let x = m.operand(0);
+            let covers = size == stride && m.ty(x).elements() == m.result().elements();
+            m.becomes_if(covers, reshape(m, x, &m.result().shape));
         },
     },
     Rule {
-        name: "unwindows-of-one",
-        doc: "unwindows(x) of disjoint windows that leave nothing out = reshape(x)",
+        name: "unwindows-disjoint",
+        doc: "unwindows(x) of windows that lie side by side and leave nothing out = reshape(x)",
         example: r#"
                 n0 = input {role = data, name = "x", ty = f64[3, 2, 2]} : f64[3, 2, 2]
                 n1 = unwindows(n0) {axis = 0, length = 6, stride = 2} : f64[6, 2]
@@ -418,6 +422,23 @@ pub(super) const RULES: &[Rule] = &[
             let size = m.ty(x).shape[*axis as usize + 1];
             let covers = size == *stride && m.ty(x).elements() == m.result().elements();
             m.becomes_if(covers, reshape(m, x, &m.result().shape));
+        },
+    },
+    Rule {
+        name: "reshape-broadcast",
+        doc: "reshape(broadcast(x)) = broadcast(reshape(x)) for one element x",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[1, 1]} : f64[1, 1]
+                n1 = broadcast(n0) {shape = [2, 3]} : f64[2, 3]
+                n2 = reshape(n1) {shape = [6]} : f64[6]
+                result value "b" = n2
+            "#,
+        at: &["reshape"],
+        rewrite: |m| {
+            for x in m.broadcasts(m.operand(0)).filter(|x| m.ty(*x).elements() == 1) {
+                let small = reshape(m, x, &vec![1; m.result().rank()]);
+                m.becomes_if(m.result().rank() > 0, apply(Op::Broadcast { shape: m.result().shape.clone() }, [small]));
+            }
         },
     },
     Rule {
