@@ -246,7 +246,11 @@ impl<'a> Layout<'a> {
                 return;
             }
             Token::Newline | Token::Semicolon => {
-                if !last.is_none_or(continues_after) {
+                let blank = match last {
+                    None | Some(Token::Newline | Token::LeftBrace) => true,
+                    Some(last) => token == Token::Newline && continues_after(last),
+                };
+                if !blank {
                     tokens.push((start, Token::Newline, end));
                 }
                 return;
@@ -264,7 +268,8 @@ impl<'a> Layout<'a> {
                 let kept = self.open.iter().rposition(|open| *open == Token::LeftBrace).map_or(0, |index| index + 1);
                 if kept < self.open.len() {
                     self.open.truncate(kept);
-                    tokens.push((start, Token::Newline, start));
+                    let line_end = tokens.last().map_or(start, |(_, _, end)| *end);
+                    tokens.push((line_end, Token::Newline, line_end));
                 }
             }
             _ => {}
@@ -280,31 +285,19 @@ impl<'a> Layout<'a> {
 /// Whether a line end after this token is a blank.
 fn continues_after(token: Token<'_>) -> bool {
     use Token::*;
-    matches!(
-        token,
-        Newline | LeftBrace | Comma | Tilde | Assign | FatArrow | Arrow | And | Or | Xor | Not | Via | Over | Using
-    ) || is_operator(token)
+    matches!(token, Comma | Tilde | Assign | FatArrow | Arrow | And | Or | Xor | Not | Via | Over | Using)
+        || is_operator(token)
 }
 
 fn is_operator(token: Token<'_>) -> bool {
     use Token::*;
-    matches!(
-        token,
-        Equal
-            | NotEqual
-            | Less
-            | LessEqual
-            | Greater
-            | GreaterEqual
-            | Plus
-            | Minus
-            | Star
-            | Slash
-            | SlashSlash
-            | Percent
-            | At
-            | Caret
-    )
+    is_comparison(token) || matches!(token, Plus | Minus | Star | Slash | SlashSlash | Percent | At | Caret)
+}
+
+/// Whether this is a sign between two compared values.
+pub fn is_comparison(token: Token<'_>) -> bool {
+    use Token::*;
+    matches!(token, Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual)
 }
 
 /// Whether a line end before this token is a blank.

@@ -15,6 +15,7 @@ pub mod lexer;
 pub mod loader;
 mod names;
 pub mod parser;
+pub mod print;
 pub mod program;
 pub mod source;
 pub mod stdlib;

@@ -90,13 +90,11 @@ impl Loader<'_> {
                 Some(text) => self.add(path, &file_path, &text),
                 None => {
                     let label = format!("there is no file `{file_path}` beside the program");
-                    let std_path = format!("std.{path}");
-                    let known = stdlib::MODULES.iter().map(|(path, _)| *path);
-                    self.diagnostics.push(did_you_mean(
-                        unknown_module(&line, &path, &label),
-                        closest(&std_path, known),
-                        || format!("write the module as `{file_path}`, or take the line out"),
-                    ));
+                    let known = stdlib::MODULES.iter().filter_map(|(path, _)| path.strip_prefix("std."));
+                    let close = closest(&path, known).map(|close| format!("std.{close}"));
+                    self.diagnostics.push(did_you_mean(unknown_module(&line, &path, &label), close.as_deref(), || {
+                        format!("write the module as `{file_path}`, or take the line out")
+                    }));
                 }
             }
         }
@@ -250,7 +248,10 @@ impl Loader<'_> {
                     let same =
                         earlier.name.as_ref().map(|name| &name.text) == rule.name.as_ref().map(|name| &name.text);
                     if same {
-                        self.diagnostics.push(rule_given_twice(rule, earlier));
+                        // The program is at fault, not the library.
+                        let in_library = self.program.paths[module].starts_with("std.");
+                        let (again, first) = if in_library { (earlier, rule) } else { (rule, earlier) };
+                        self.diagnostics.push(rule_given_twice(again, first));
                         break;
                     }
                 }

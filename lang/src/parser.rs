@@ -73,12 +73,21 @@ fn declarations<'t, 'a>(tokens: &'t [Spanned<'a>]) -> Vec<&'t [Spanned<'a>]> {
                     cut(&mut start, index + 1);
                 }
             }
-            Token::Newline if depth == 0 && matches!(tokens[start].1, Token::Use) => cut(&mut start, index),
+            // Imports end with their line, and so does what is no declaration.
+            Token::Newline
+                if depth == 0 && one_line(tokens[start..].iter().find(|(_, token, _)| *token != Token::Newline)) =>
+            {
+                cut(&mut start, index);
+            }
             _ => {}
         }
     }
     cut(&mut start, tokens.len());
     chunks
+}
+
+fn one_line(first: Option<&Spanned<'_>>) -> bool {
+    first.is_some_and(|(_, token, _)| *token == Token::Use || !lexer::begins_declaration(*token))
 }
 
 /// Reads one declaration, again and again without the statements at fault.
@@ -96,14 +105,19 @@ fn parse_declaration<'a>(
         );
         return None;
     }
+    // A string that swallows the rest of its line may swallow brackets; that is said once.
+    let torn = tokens.iter().any(|(_, token, _)| matches!(token, Token::UnterminatedString(_)));
     loop {
         let error = match DeclarationParser::new().parse(file, tokens.iter().copied()) {
             Ok(declaration) => return Some(declaration),
             Err(error) => error,
         };
+        let broken_off = matches!(error, ParseError::UnrecognizedEof { .. });
         let (position, diagnostic) = explain(error, &tokens, text, file);
-        diagnostics.extend(diagnostic);
-        if diagnostics.len() >= ERROR_LIMIT || !remove_statement(&mut tokens, position) {
+        if !(torn && broken_off) {
+            diagnostics.extend(diagnostic);
+        }
+        if broken_off || diagnostics.len() >= ERROR_LIMIT || !remove_statement(&mut tokens, position) {
             return None;
         }
     }
@@ -262,19 +276,23 @@ fn found(token: Token<'_>, text: &str, span: Span) -> String {
 
 /// Hints for slips that are easy to make.
 fn help_for(tokens: &[Spanned<'_>], index: usize) -> Option<&'static str> {
+    use Token::*;
     let before = index.checked_sub(1).map(|index| tokens[index].1);
+    let two_before = index.checked_sub(2).map(|index| tokens[index].1);
+    let begins_line = |token: Option<Token<'_>>| matches!(token, Some(Newline | LeftBrace));
     match (before, tokens[index].1) {
-        (Some(Token::Assign), Token::Assign) => Some("equality is written `==` without a blank"),
-        (Some(Token::Star), Token::Star) | (_, Token::StarStar) => Some("a power is written `x ^ y`"),
-        (Some(Token::Name("const" | "var" | "val")), _) => Some("values are bound by `let`"),
-        (Some(Token::Name("def" | "func" | "function")), _) => Some("functions begin with `fn`"),
-        (Some(Token::Name("import" | "from")), _) => Some("imports are written `use std.nn { dense }`"),
-        (Some(Token::Name("return")), _) => Some("the last expression of a body is its value; there is no `return`"),
-        (Some(Token::Name(_)), Token::Assign) => Some("a new name is bound by `let name = ..`"),
-        (Some(Token::Name(_) | Token::RightParen | Token::RightBracket), Token::Equal) => {
+        (None, Name("def" | "func" | "function" | "fun")) => Some("functions begin with `fn`"),
+        (None, Name("import" | "from")) => Some("imports are written `use std.nn { dense }`"),
+        (Some(Name("const" | "var" | "val")), _) => Some("values are bound by `let`"),
+        (Some(Name("return")), _) => Some("the last expression of a body is its value; there is no `return`"),
+        (_, Name("elif")) => Some("a further case is written `else if`"),
+        (Some(Star), Star) | (_, StarStar) => Some("a power is written `x ^ y`"),
+        (Some(Name(_)), Assign) if begins_line(two_before) => Some("a new name is bound by `let name = ..`"),
+        (_, Assign) => Some("equality is written `==`"),
+        (Some(Assign), Equal) => Some("equality is written `==`"),
+        (Some(Name(_) | Integer(_) | Real(_) | RightParen | RightBracket), sign) if lexer::is_comparison(sign) => {
             Some("comparisons do not chain; join two of them by `and`")
         }
-        (_, Token::Name("elif")) => Some("a further case is written `else if`"),
         _ => None,
     }
 }

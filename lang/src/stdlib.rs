@@ -4,6 +4,12 @@
 //! Guarantees: the order of [`MODULES`] is fixed.
 //! Leaves out: what the texts mean; they are loaded like any other module.
 
+use crate::parser;
+use crate::source::Sources;
+use crate::tree::Item;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
 /// Dotted path and text of each module.
 pub static MODULES: &[(&str, &str)] = &[
     ("std.core", include_str!("../std/core.bp")),
@@ -18,4 +24,21 @@ pub static MODULES: &[(&str, &str)] = &[
 /// The text of a module.
 pub fn text(path: &str) -> Option<&'static str> {
     MODULES.iter().find(|(known, _)| *known == path).map(|(_, text)| *text)
+}
+
+/// The module that declares a function, layer or optimizer of this name.
+pub fn module_of(name: &str) -> Option<&'static str> {
+    static INDEX: OnceLock<BTreeMap<String, &'static str>> = OnceLock::new();
+    let index = INDEX.get_or_init(|| {
+        let mut index = BTreeMap::new();
+        for (path, text) in MODULES {
+            let mut sources = Sources::default();
+            let file = sources.add(*path, *text);
+            for name in parser::parse(&sources, file).0.items.iter().filter_map(Item::name) {
+                index.entry(name.text.clone()).or_insert(*path);
+            }
+        }
+        index
+    });
+    index.get(name).copied()
 }

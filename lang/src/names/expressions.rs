@@ -177,7 +177,7 @@ impl Checker<'_> {
                 Some(close) => format!("did you mean `grad {close}`?"),
                 None => {
                     let all: Vec<String> = self.results.iter().map(|name| format!("`grad {name}`")).collect();
-                    format!("there are {}", all.join(", "))
+                    format!("known are {}", all.join(", "))
                 }
             };
             let diagnostic = Diagnostic::error("BP0109", title, result.span, "has no cotangent").with_help(help);

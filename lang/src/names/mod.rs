@@ -14,9 +14,7 @@ mod statements;
 
 use crate::builtins;
 use crate::diagnostics::Diagnostic;
-use crate::parser;
 use crate::program::{Definition, ItemId, ModuleId, Program, Target};
-use crate::source::Sources;
 use crate::stdlib;
 use crate::suggest::closest;
 use crate::tree::*;
@@ -25,6 +23,19 @@ use std::collections::BTreeSet;
 
 /// The dtypes a type may begin with.
 const DTYPES: &[&str] = &["f32", "f64", "i32", "i64", "u32", "bool"];
+
+/// Names of dtypes elsewhere.
+const ALIASES: &[(&str, &str)] = &[
+    ("float", "f32"),
+    ("float32", "f32"),
+    ("float64", "f64"),
+    ("double", "f64"),
+    ("int32", "i32"),
+    ("int64", "i64"),
+    ("long", "i64"),
+    ("uint32", "u32"),
+    ("boolean", "bool"),
+];
 
 /// The classes of dtypes.
 const CLASSES: &[&str] = &["f", "t"];
@@ -45,6 +56,7 @@ pub fn check(program: &Program) -> Vec<Diagnostic> {
             let mut checker = Checker::new(program, module_id);
             checker.item(item);
             calls.insert(ItemId { module: module_id, index: place as u32 }, checker.used);
+            checker.diagnostics.sort_by_key(|diagnostic| diagnostic.primary.0.start);
             diagnostics.extend(checker.diagnostics);
         }
     }
@@ -199,7 +211,9 @@ impl<'p> Checker<'p> {
         for (key, value) in &train.entries {
             self.one_of(key, builtins::TRAIN_ENTRIES, "what a `train` block states");
             if let Some(first) = seen.iter().find(|first| first.text == key.text) {
-                self.report(twice(key, first));
+                let title = format!("`{}` is stated twice", key.text);
+                let diagnostic = Diagnostic::error("BP0103", title, key.span, "stated again here");
+                self.report(diagnostic.with_label(first.span, "stated here first").with_help("take one of them out"));
             }
             seen.push(key);
             if key.text == "data"
@@ -274,7 +288,8 @@ impl<'p> Checker<'p> {
             }
         } else if !DTYPES.contains(&element) && !STATIC_TYPES.contains(&element) {
             let candidates = DTYPES.iter().chain(STATIC_TYPES).copied();
-            let help = match closest(element, candidates) {
+            let alias = ALIASES.iter().find(|(alias, _)| *alias == element).map(|(_, dtype)| *dtype);
+            let help = match alias.or_else(|| closest(element, candidates)) {
                 Some(close) => format!("did you mean `{close}`?"),
                 None => {
                     "there are `f32`, `f64`, `i32`, `i64`, `u32`, `bool`; `f` for any float dtype and `t` for any; and \
@@ -331,7 +346,7 @@ impl<'p> Checker<'p> {
     fn unknown(&mut self, name: &str, span: Span, close: Option<String>) {
         let diagnostic =
             Diagnostic::error("BP0101", format!("unknown name `{name}`"), span, "nothing of this name is known here");
-        let help = match (standard_module_of(name), close) {
+        let help = match (stdlib::module_of(name), close) {
             (Some(module), _) => Some(format!("`use {module} {{ {name} }}` brings it in")),
             (None, Some(close)) => Some(format!("did you mean `{close}`?")),
             (None, None) => None,
@@ -352,16 +367,6 @@ impl<'p> Checker<'p> {
             );
         }
     }
-}
-
-/// The module of the standard library that declares a function, layer or optimizer of this name.
-fn standard_module_of(name: &str) -> Option<&'static str> {
-    let declares = |text: &str| {
-        let mut sources = Sources::default();
-        let file = sources.add("", text);
-        parser::parse(&sources, file).0.items.iter().filter_map(Item::name).any(|known| known.text == name)
-    };
-    stdlib::MODULES.iter().find(|(_, text)| declares(text)).map(|(path, _)| *path)
 }
 
 fn is_static(param: &Param) -> bool {

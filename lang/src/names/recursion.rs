@@ -17,36 +17,36 @@ pub fn cycles(program: &Program, calls: &Calls) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut done = BTreeSet::new();
     for start in calls.keys() {
-        let mut trail = Vec::new();
-        visit(program, calls, *start, &mut trail, &mut done, &mut diagnostics);
+        // Declarations on the way, each with what it speaks of and is still to be looked at; no recursion here either,
+        // because a program may be a long chain of calls.
+        if done.contains(start) {
+            continue;
+        }
+        let mut trail = vec![(*start, callees(program, calls, *start))];
+        while let Some((id, rest)) = trail.last_mut() {
+            let Some(next) = rest.pop() else {
+                done.insert(*id);
+                trail.pop();
+                continue;
+            };
+            if let Some(from) = trail.iter().position(|(open, _)| *open == next) {
+                let circle: Vec<ItemId> = trail[from..].iter().map(|(id, _)| *id).collect();
+                diagnostics.extend(recursion(program, &circle));
+            } else if !done.contains(&next) {
+                let callees = callees(program, calls, next);
+                trail.push((next, callees));
+            }
+        }
     }
     diagnostics
 }
 
-fn visit(
-    program: &Program,
-    calls: &Calls,
-    id: ItemId,
-    trail: &mut Vec<ItemId>,
-    done: &mut BTreeSet<ItemId>,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
-    if let Some(from) = trail.iter().position(|open| *open == id) {
-        diagnostics.extend(recursion(program, &trail[from..]));
-        return;
+/// The functions and layers that a function or layer speaks of, last first.
+fn callees(program: &Program, calls: &Calls, id: ItemId) -> Vec<ItemId> {
+    match called(program, id) {
+        Some(_) => calls.get(&id).into_iter().flatten().rev().copied().collect(),
+        None => Vec::new(),
     }
-    if called(program, id).is_none() {
-        return;
-    }
-    if done.contains(&id) {
-        return;
-    }
-    trail.push(id);
-    for next in calls.get(&id).into_iter().flatten() {
-        visit(program, calls, *next, trail, done, diagnostics);
-    }
-    trail.pop();
-    done.insert(id);
 }
 
 /// The name of a function or layer.
