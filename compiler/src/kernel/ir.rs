@@ -154,9 +154,9 @@ pub struct Reduction {
 pub enum ReductionKind {
     /// 0 for none.
     Sum,
-    /// A NaN gives NaN.
+    /// A NaN gives NaN; of zeros of both signs, either.
     Max,
-    /// A NaN gives NaN.
+    /// A NaN gives NaN; of zeros of both signs, either.
     Min,
     /// i32 index along the one reduced axis of the first largest value; NaN counts as largest.
     Argmax,
