@@ -1,5 +1,7 @@
 //! Hand-built kernel programs run by the Cranelift backend, against the same arithmetic written in Rust.
 
+mod engines;
+
 use bpc::codegen::backend::Backend;
 use bpc::codegen::cranelift::{Jit, asm, clif, object};
 use bpc::codegen::jit::{AlignedBytes, Element};
@@ -11,6 +13,7 @@ use bpc::ir::verify::verify_expanded;
 use bpc::kernel::build;
 use bpc::kernel::evaluate::{Blocks, evaluate};
 use bpc::kernel::ir::*;
+use engines::run_code;
 
 /// A program in the making, with its memory.
 struct Case {
@@ -683,26 +686,13 @@ fn compare_engines(name: &str, graph: &Graph) {
         matches!(node.op, Op::Matmul {} | Op::Pow {})
             || matches!(node.op.class(), OpClass::Unary(_)) && differs(&node.op)
     });
-    let step = Jit.compile(&program).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let mut found = Vec::new();
-    for threads in [1, 2, 3] {
-        let mut state = AlignedBytes::zeros(blocks.state.len());
-        let mut workspace = AlignedBytes::zeros(blocks.workspace.len());
-        state.elements_mut(0, blocks.state.len()).copy_from_slice(&blocks.state);
-        workspace.elements_mut(0, blocks.workspace.len()).copy_from_slice(&blocks.workspace);
-        step.run(&step.context(threads), &mut state, &mut workspace);
-        found.push(Blocks {
-            state: state.elements(0, blocks.state.len()).to_vec(),
-            workspace: workspace.elements(0, blocks.workspace.len()).to_vec(),
-        });
-    }
-    assert!(found[0] == found[1] && found[0] == found[2], "{name}: threads change the result");
+    let mut code = run_code(&program, &blocks);
     evaluate(&program, &mut blocks);
     for (id, buffer) in &program.buffers {
         if !matches!(buffer.role, BufferRole::Parameter | BufferRole::State | BufferRole::Output) {
             continue;
         }
-        let (found, expected) = (found[0].get(&program, id), blocks.get(&program, id));
+        let (found, expected) = (code.get(&program, id), blocks.get(&program, id));
         let largest = expected.iter().filter(|x| x.is_finite()).fold(1.0f64, |most, x| most.max(x.abs()));
         let bound = match (inexact, buffer.ty.dtype) {
             (false, _) => 0.0,

@@ -1,4 +1,6 @@
-//! Programs of kernels against the reference interpreter, on graphs in text form.
+//! Programs of kernels, by the evaluator and as machine code, against the reference interpreter, on graphs in text form.
+
+mod engines;
 
 use bpc::ir::graph::{Graph, InputRole, OutputRole};
 use bpc::ir::interpret::{self, Tensor};
@@ -8,6 +10,7 @@ use bpc::ir::{text, verify};
 use bpc::kernel::build;
 use bpc::kernel::evaluate::{Blocks, evaluate};
 use bpc::kernel::ir::{BufferRole, Program};
+use engines::run_code;
 use std::collections::BTreeMap;
 
 /// Numbers that look random and depend on nothing.
@@ -49,6 +52,7 @@ fn check(graph: &Graph) -> Program {
         inputs.insert(name.clone(), Tensor::new(ty.clone(), data).expect("numbers fit"));
     }
     let expected = interpret::run(graph, &inputs).expect("the interpreter runs");
+    let mut code = run_code(&program, &blocks);
     evaluate(&program, &mut blocks);
     for (output, tensor) in expected {
         let wanted_role = |role: BufferRole| match output.role {
@@ -61,12 +65,14 @@ fn check(graph: &Graph) -> Program {
             .find(|(_, buffer)| buffer.name == output.name && wanted_role(buffer.role))
             .unwrap_or_else(|| panic!("the result {} has a buffer", output.name));
         assert_eq!(program.buffers[buffer].ty, tensor.ty, "{}", output.name);
-        let got = blocks.get(&program, buffer);
         let largest = tensor.data.iter().filter(|x| x.is_finite()).fold(1.0f64, |most, x| most.max(x.abs()));
         let bound = if tensor.ty.dtype == Dtype::F32 { 2e-5 * largest } else { 1e-12 * largest };
-        for (place, (got, wanted)) in got.iter().zip(&tensor.data).enumerate() {
-            let same = got == wanted || got.is_nan() && wanted.is_nan() || (got - wanted).abs() <= bound;
-            assert!(same, "{} at {place}: {got} and not {wanted}\n{}", output.name, text::print(graph));
+        for (engine, got) in [("evaluator", blocks.get(&program, buffer)), ("code", code.get(&program, buffer))] {
+            for (place, (got, wanted)) in got.iter().zip(&tensor.data).enumerate() {
+                let same = got == wanted || got.is_nan() && wanted.is_nan() || (got - wanted).abs() <= bound;
+                let name = &output.name;
+                assert!(same, "{engine}: {name} at {place}: {got} and not {wanted}\n{}", text::print(graph));
+            }
         }
     }
     program
