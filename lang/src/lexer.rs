@@ -13,7 +13,8 @@ use logos::Logos;
 /// A token.
 #[allow(missing_docs, reason = "keywords and signs are named after themselves")]
 #[derive(Logos, Clone, Copy, Debug, PartialEq)]
-#[logos(skip r"[ \t\r]+")]
+// A byte order mark is a blank.
+#[logos(skip r"[ \t\r\u{FEFF}]+")]
 pub enum Token<'a> {
     #[regex("#[^\n]*", allow_greedy = true)]
     Comment,

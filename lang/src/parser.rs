@@ -286,6 +286,10 @@ fn help_for(tokens: &[Spanned<'_>], index: usize) -> Option<&'static str> {
         (Some(Name("const" | "var" | "val")), _) => Some("values are bound by `let`"),
         (Some(Name("return")), _) => Some("the last expression of a body is its value; there is no `return`"),
         (_, Name("elif")) => Some("a further case is written `else if`"),
+        (_, Dot) if matches!(tokens.get(index + 1), Some((_, Integer(_), _))) => {
+            Some("a real has digits before its point: `0.5`")
+        }
+        (Some(Dot), _) if matches!(two_before, Some(Integer(_))) => Some("a real has digits after its point: `1.0`"),
         (Some(Star), Star) | (_, StarStar) => Some("a power is written `x ^ y`"),
         (Some(Name(_)), Assign) if begins_line(two_before) => Some("a new name is bound by `let name = ..`"),
         (_, Assign) => Some("equality is written `==`"),

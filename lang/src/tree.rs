@@ -267,7 +267,7 @@ pub enum ExprKind {
     Name(String),
     /// `x.shape`
     Field(Box<Expr>, Name),
-    /// `dense(image, 128)`; the callee is a name or, for `std.nn.dense(..)`, a chain of fields.
+    /// `dense(image, 128)`
     Call(Box<Expr>, Vec<Arg>),
     /// `f(x) via rule(..)`; what stands before `via` is a call or a scan.
     Via(Box<Expr>, RuleUse),

@@ -7,10 +7,11 @@ use bpc_lang::program::Program;
 
 const PAGE: &str = include_str!("../../docs/errors.md");
 
-/// Code and programs of each section.
+/// Code and programs of each section about text and names.
 fn sections() -> Vec<(&'static str, Vec<&'static str>)> {
     PAGE.split("\n## ")
         .skip(1)
+        .filter(|section| section.starts_with("BP00") || section.starts_with("BP01"))
         .map(|section| {
             (&section[..6], section.split("```bp\n").skip(1).filter_map(|rest| rest.split("```").next()).collect())
         })
@@ -124,6 +125,25 @@ model m {
 }
 
 #[test]
+fn carries_of_another_loop() {
+    insta::assert_snapshot!(said(
+        "fn f(x) {
+    scan a = x, a = x over k in range(3) {
+        let inner = scan b = a over a in range(2) { next a = b }
+        repeat 2 { next c = a }
+        next a = inner
+    }
+}
+optimizer plain(lr: real = 1) for w: f[..], g {
+    let all = scan s = g over k in range(2) { next w = s }
+    next g = all
+    next w = all
+}
+"
+    ));
+}
+
+#[test]
 fn two_derivatives() {
     insta::assert_snapshot!(said("exact for tanh(x) -> y { grad x = 0 }"));
 }
@@ -154,7 +174,7 @@ fn f(y) { y }
 "
     ));
     insta::assert_snapshot!(said(
-        "model m { in x: f32[B]; out y = gelu(x); out z = frobnicate(x, x.size) }\ntrain n { dta csv(\"a\"); seed 0; seed 1 }"
+        "model m { in x: f32[B]; out y = gelu(x); out z = frobnicate(x, x.size); out w = x.sum(); out v = std.nn.gelu(x) }\ntrain n { dta csv(\"a\"); seed 0; seed 1 }"
     ));
 }
 
@@ -166,6 +186,8 @@ def f(x) { x }
 fn g(x) { y = 2; x ** 2 }
 fn h(x) { if x.rank = 2 { x } elif x { x } else { x } }
 fn k(x) { 1 < x < 2 }
+fn l(x) { x * .5 }
+fn m(x) { x * 1. }
 "
     ));
 }

@@ -1,7 +1,7 @@
 //! Names in expressions.
 
 use super::scope::Binding;
-use super::{Body, Checker, Loop};
+use super::{Body, Checker, Loop, twice};
 use crate::builtins;
 use crate::diagnostics::Diagnostic;
 use crate::program::{Definition, Target};
@@ -107,11 +107,15 @@ impl Checker<'_> {
         if static_field && matches!(&base.kind, ExprKind::Name(name) if self.scopes.knows(name)) {
             return;
         }
+        let before = self.diagnostics.len();
         self.expr(base);
-        if static_field {
+        if static_field || self.diagnostics.len() > before {
             return;
         }
         let help = match closest(&field.text, FIELDS.iter().copied()) {
+            _ if self.program.resolve(self.module, &field.text).is_some() => {
+                format!("a function stands before what it is called on: `{}(..)`", field.text)
+            }
             Some(close) => format!("did you mean `.{close}`?"),
             None => "there are `.shape`, `.dtype` and `.rank`".to_string(),
         };
@@ -189,17 +193,20 @@ impl Checker<'_> {
         for (_, value) in scan.carries.iter().chain(&scan.sequences) {
             self.expr(value);
         }
+        let outer = (self.innermost, self.carriers);
+        (self.innermost, self.carriers) = (Loop::Scan, self.scopes.depth());
         self.scopes.open();
-        for (name, _) in &scan.carries {
-            self.scopes.bind(name, Binding::Carried);
+        let mut seen: Vec<&Name> = Vec::new();
+        for (index, (name, _)) in scan.carries.iter().chain(&scan.sequences).enumerate() {
+            if let Some(first) = seen.iter().find(|first| first.text == name.text) {
+                self.report(twice(name, first));
+            }
+            seen.push(name);
+            self.scopes.bind(name, if index < scan.carries.len() { Binding::Carried } else { Binding::Value });
         }
-        for (name, _) in &scan.sequences {
-            self.scopes.bind(name, Binding::Value);
-        }
-        let outer = std::mem::replace(&mut self.innermost, Loop::Scan);
         self.block(&scan.body);
-        self.innermost = outer;
         self.close_scope();
+        (self.innermost, self.carriers) = outer;
     }
 
     /// The value after `~`: a function of the program or of `std.init`, with or without arguments.

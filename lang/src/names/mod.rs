@@ -89,6 +89,8 @@ struct Checker<'p> {
     scopes: Scopes,
     body: Body,
     innermost: Loop,
+    /// How many scopes lie around the innermost one whose names `next` carries.
+    carriers: usize,
     /// Declarations that this one speaks of.
     used: BTreeSet<ItemId>,
     /// For a rule: the names of its target's results.
@@ -106,6 +108,7 @@ impl<'p> Checker<'p> {
             scopes: Scopes::default(),
             body: Body::Function,
             innermost: Loop::None,
+            carriers: 0,
             used: BTreeSet::new(),
             results: Vec::new(),
             arguments: Vec::new(),
@@ -158,7 +161,7 @@ impl<'p> Checker<'p> {
         let name = &rule.target.text;
         match self.program.resolve_target(self.module, name) {
             Some(Target::Item(id)) => match self.program.item(id) {
-                Item::Function(_) | Item::Layer(_) => {}
+                Item::Function(function) | Item::Layer(function) => self.same_arguments(rule, function),
                 _ => self.report(
                     Diagnostic::error(
                         "BP0116",
@@ -177,6 +180,12 @@ impl<'p> Checker<'p> {
                 self.unknown(name, rule.target.span, close);
             }
         }
+        if rule.kind == RuleKind::Estimator && rule.name.is_none() {
+            let title = "an estimator needs a name";
+            let diagnostic = Diagnostic::error("BP0120", title, rule.target.span, "would be taken for the derivative");
+            let help = format!("name it, `estimator mine for {name}(..)`, and choose it by `via mine`");
+            self.report(diagnostic.with_help(help));
+        }
         if let Some(claim) = &rule.exact_for {
             self.one_of(claim, EXACT_FOR, "what an estimator is exact for");
         }
@@ -186,6 +195,24 @@ impl<'p> Checker<'p> {
             self.results.push(result.text.clone());
         }
         self.block(&rule.body);
+    }
+
+    /// A rule names every argument and result of its target.
+    fn same_arguments(&mut self, rule: &Rule, target: &Function) {
+        let counts = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let mut differ = |own: usize, wanted: usize, what: &str| {
+            if own != wanted {
+                let title = format!("the rule names {}, and `{}` has {wanted}", counts(own, what), target.name.text);
+                let diagnostic =
+                    Diagnostic::error("BP0119", title, rule.target.span, format!("{} wanted", counts(wanted, what)));
+                let help = "a rule sees every argument and result of its target, in their order";
+                self.report(diagnostic.with_label(target.name.span, "declared here").with_help(help));
+            }
+        };
+        differ(rule.target_params.len(), target.params.len(), "argument");
+        if !target.result.is_empty() {
+            differ(rule.results.len(), target.result.len(), "result");
+        }
     }
 
     fn train(&mut self, train: &Train) {
@@ -348,8 +375,9 @@ impl<'p> Checker<'p> {
             Diagnostic::error("BP0101", format!("unknown name `{name}`"), span, "nothing of this name is known here");
         let help = match (stdlib::module_of(name), close) {
             (Some(module), _) => Some(format!("`use {module} {{ {name} }}` brings it in")),
-            (None, Some(close)) => Some(format!("did you mean `{close}`?")),
-            (None, None) => None,
+            (None, Some(close)) if name != "std" => Some(format!("did you mean `{close}`?")),
+            _ if name == "std" => Some("bring the name in by `use std.module { name }` and write it alone".to_string()),
+            _ => None,
         };
         self.report(Diagnostic { help, ..diagnostic });
     }

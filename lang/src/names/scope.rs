@@ -78,9 +78,14 @@ impl Scopes {
         self.entries.iter().flatten().map(|entry| entry.name.text.as_str())
     }
 
-    /// Names that `next` may rebind.
-    pub fn carried(&self) -> impl Iterator<Item = &str> {
-        let carried = self.entries.iter().flatten().filter(|entry| entry.binding == Binding::Carried);
+    /// How many scopes are open.
+    pub fn depth(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Names that `next` may rebind, of the scopes from `depth` inwards.
+    pub fn carried(&self, depth: usize) -> impl Iterator<Item = &str> {
+        let carried = self.entries.iter().skip(depth).flatten().filter(|entry| entry.binding == Binding::Carried);
         carried.map(|entry| entry.name.text.as_str())
     }
 }

@@ -174,17 +174,16 @@ impl Checker<'_> {
     }
 
     fn next_name(&mut self, name: &Name) {
-        let binding = self.scopes.find(&name.text);
         let rebinds = match self.innermost {
-            Loop::Repeat => binding.is_some(),
-            _ => binding == Some(Binding::Carried),
+            Loop::Repeat => self.scopes.knows(&name.text),
+            Loop::Scan | Loop::None => self.scopes.carried(self.carriers).any(|carried| carried == name.text),
         };
         let placed = self.innermost != Loop::None || self.body == Body::Optimizer;
         if rebinds || !placed {
             return;
         }
         let title = format!("`next {}` carries nothing", name.text);
-        let help = match (closest(&name.text, self.scopes.carried()), self.innermost) {
+        let help = match (closest(&name.text, self.scopes.carried(self.carriers)), self.innermost) {
             (Some(close), Loop::Scan | Loop::None) => format!("did you mean `next {close}`?"),
             (_, Loop::Scan) => format!("give it a first value: `scan {} = .. over ..`", name.text),
             (_, Loop::Repeat) => format!("bind it before the loop: `let {} = ..`", name.text),
