@@ -1,8 +1,8 @@
 //! The type rules of the op table: the type of a result from the attributes and the types of the operands.
 //!
 //! Expects: as many operands as the table says (`Op::infer` has checked that for fixed arities).
-//! Guarantees: a type whose size in bytes fits in 63 bits, so that strides and offsets never overflow; or a sentence
-//! that names the operation, the operand and both sides of the conflict.
+//! Guarantees: a type whose size in bytes fits in 63 bits, so that strides and offsets never overflow (nor do numbers in
+//! attributes); or a sentence that names the operation, the operand and both sides of the conflict.
 //! Leaves out: what a region says (bodies of scans and rules); `verify` compares those with the attributes used here.
 
 use super::op::{Arity, Op};
@@ -211,9 +211,10 @@ pub fn windows(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     let Op::Windows { axis, size, stride } = op else { return Err(misplaced(op)) };
     let x = tensor(op, operands, 0)?;
     let length = size_of_axis(op, "x", x, *axis)?;
-    let count = window_count(op, length, *size, *stride)?;
     let mut shape = x.shape.clone();
-    shape[*axis as usize] = count;
+    shape[*axis as usize] = *stride;
+    check_stride(op, *stride, x.dtype, &shape)?;
+    shape[*axis as usize] = window_count(op, length, *size, *stride)?;
     shape.insert(*axis as usize + 1, *size);
     sized(op, x.dtype, shape)
 }
@@ -233,6 +234,8 @@ pub fn unwindows(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     }
     let mut shape = x.shape.clone();
     shape.remove(*axis as usize + 1);
+    shape[*axis as usize] = *stride;
+    check_stride(op, *stride, x.dtype, &shape)?;
     shape[*axis as usize] = *length;
     sized(op, x.dtype, shape)
 }
@@ -333,6 +336,9 @@ pub fn scatter_add(op: &Op, operands: &[&Type]) -> Result<Type, String> {
 pub fn scan(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     let Op::Scan { carries, sequences, length, stacks, .. } = op else { return Err(misplaced(op)) };
     let (carries, sequences) = (*carries as usize, *sequences as usize);
+    if *length > i64::MAX as u64 {
+        return Err(format!("scan: {length} steps are too many: the number does not fit in 63 bits"));
+    }
     if operands.len() < carries + sequences {
         return Err(format!(
             "scan: has {} operands and needs {carries} first values and {sequences} sequences",
@@ -442,6 +448,17 @@ fn sized_tensor(op: &Op, dtype: Dtype, shape: Vec<u64>) -> Result<TensorType, St
     match bytes {
         Some(bytes) if bytes <= i64::MAX as u64 => Ok(TensorType { dtype, shape }),
         _ => Err(too_large(op)),
+    }
+}
+
+/// A stride may be longer than its axis; a step along it, in a tensor of that shape with the axis as long as the
+/// stride, must not overflow either.
+fn check_stride(op: &Op, stride: u64, dtype: Dtype, shape: &[u64]) -> Result<(), String> {
+    match sized_tensor(op, dtype, shape.to_vec()) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err(format!("{}: the stride {stride} is too large: a step in bytes does not fit in 63 bits", op.name()))
+        }
     }
 }
 

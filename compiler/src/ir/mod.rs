@@ -1,4 +1,8 @@
-//! The graph IR: typed tensor operations in regions. See [`op`] for the table of operations.
+//! The graph IR: typed tensor operations in regions.
+//!
+//! [`op`] holds the table of operations, whose type rules are in [`infer`]; [`graph`] the arenas; [`text`] the text form
+//! and [`dot`] a picture; [`verify`] the invariants; [`interpret`] the meaning of every operation. Passes build new
+//! graphs with [`copy`] and ask petgraph about old ones through [`view`].
 
 pub mod attribute;
 pub mod copy;
