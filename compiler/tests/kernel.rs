@@ -318,3 +318,41 @@ region r1 "main" {{
         ));
     }
 }
+
+#[test]
+fn softmax_cross_entropy_is_one_pass_over_rows() {
+    let program = main_region(
+        r#"
+  n0 = input {role = data, name = "x", ty = f32[32, 10]} : f32[32, 10]
+  n1 = input {role = data, name = "label", ty = i32[32]} : i32[32]
+  n2 = reduce_max(n0) {axes = [1]} : f32[32, 1]
+  n3 = broadcast(n2) {shape = [32, 10]} : f32[32, 10]
+  n4 = sub(n0, n3) : f32[32, 10]
+  n5 = exp(n4) : f32[32, 10]
+  n6 = reduce_sum(n5) {axes = [1]} : f32[32, 1]
+  n7 = log(n6) : f32[32, 1]
+  n8 = broadcast(n7) {shape = [32, 10]} : f32[32, 10]
+  n9 = sub(n4, n8) : f32[32, 10]
+  n10 = reshape(n1) {shape = [32, 1]} : i32[32, 1]
+  n11 = broadcast(n10) {shape = [32, 10]} : i32[32, 10]
+  n12 = iota {axis = 1, ty = i32[32, 10]} : i32[32, 10]
+  n13 = equal(n11, n12) : bool[32, 10]
+  n14 = constant {value = f32(0.0), shape = [32, 10]} : f32[32, 10]
+  n15 = select(n13, n9, n14) : f32[32, 10]
+  n16 = reduce_sum(n15) {axes = [0, 1]} : f32[1, 1]
+  n17 = reshape(n16) {shape = []} : f32[]
+  n18 = constant {value = f32(-0.03125), shape = []} : f32[]
+  n19 = mul(n17, n18) : f32[]
+  n20 = broadcast(n6) {shape = [32, 10]} : f32[32, 10]
+  n21 = div(n5, n20) : f32[32, 10]
+  n22 = constant {value = f32(1.0), shape = [32, 10]} : f32[32, 10]
+  n23 = select(n13, n22, n14) : f32[32, 10]
+  n24 = sub(n21, n23) : f32[32, 10]
+  n25 = reduce_sum(n24) {axes = [0]} : f32[1, 10]
+  n26 = reshape(n25) {shape = [10]} : f32[10]
+  result value "loss" = n19
+  result value "g" = n24
+  result value "b" = n26"#,
+    );
+    insta::assert_snapshot!(bpc::kernel::text::print(&program));
+}

@@ -2,18 +2,18 @@
 //! row in one nest.
 //!
 //! Expects: nests of one stage without outer axes; every buffer is written before it is read, once (or part by part).
-//! Guarantees: the same values in the same order of summation; what only one nest uses lies in its scratch, and what
-//! nobody uses is not computed.
-//! Leaves out: vector axes and the joining of axes (`schedule`).
+//! Guarantees: the same values in the same order of summation.
+//! Leaves out: stores that nobody reads any more (`prune`), rows that only one nest uses (`scratch`), vector axes and the
+//! joining of axes (`schedule`).
 //!
 //! A nest moves up to an earlier one when everything it reads is there by then. It joins a stage over the same places
 //! (a map into a map, a reduction into a reduction, a map behind a reduction), where a load of what the stage stores at
 //! that place becomes the stored value. Or it becomes a further stage: then the two share leading axes so that all it
 //! reads of the other was written in the same outer iteration.
 
-use super::ir::{AffineMap, BufferId, BufferRole, Nest, Place, Program, Scalar, Stage, Step, ValueId};
+use super::ir::{AffineMap, BufferId, Nest, Program, Scalar, Stage, Step, ValueId};
 use cranelift_entity::SecondaryMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How far back a nest looks for another one to join.
 const WINDOW: usize = 48;
@@ -22,28 +22,13 @@ const MOST_VALUES: usize = 96;
 /// The most bytes of a row that one stage hands to another: it shall stay in the first-level cache.
 const MOST_ROW_BYTES: i64 = 32 << 10;
 
-/// Fuses the nests of a list of steps and of the loops in it. `kept` are buffers that someone beyond the steps reads.
-pub fn fuse(program: &mut Program, steps: Vec<Step>, kept: &BTreeSet<BufferId>) -> Vec<Step> {
-    let mut fused = join_nests(program, steps);
-    let mut needed = kept.clone();
-    needed.extend(program.buffers.iter().filter_map(|(id, buffer)| {
-        let is_plain = buffer.role == BufferRole::Temporary && buffer.place == Place::Unplanned;
-        (!is_plain).then_some(id)
-    }));
-    loop_buffers(&fused, &mut needed);
-    prune(&mut fused, &needed);
-    let mut users = SecondaryMap::<BufferId, u32>::new();
-    count_users(&fused, &mut users);
-    scratch(program, &mut fused, &|buffer| users[buffer] == 1 && !needed.contains(&buffer));
-    fused
-}
-
-fn join_nests(program: &Program, steps: Vec<Step>) -> Vec<Step> {
+/// Fuses the nests of a list of steps and of the loops in it.
+pub fn fuse(program: &Program, steps: Vec<Step>) -> Vec<Step> {
     let mut done: Vec<Step> = Vec::new();
     let mut writes: Vec<Vec<BufferId>> = Vec::new();
     for mut step in steps {
         if let Step::Repeat(repeat) = &mut step {
-            repeat.steps = join_nests(program, std::mem::take(&mut repeat.steps));
+            repeat.steps = fuse(program, std::mem::take(&mut repeat.steps));
         }
         let (reads, written) = step.accesses(program);
         if let Step::Nest(nest) = &step {
@@ -195,7 +180,7 @@ fn add_stage(program: &Program, earlier: &Nest, nest: &Nest) -> Option<Nest> {
 /// The one store of a buffer in a nest, with its stage: `Some(None)` for a buffer the nest does not write, `None` for
 /// one that it writes more than once.
 #[allow(clippy::option_option, reason = "the outer one says that fusion is off")]
-fn only_store(nest: &Nest, buffer: BufferId) -> Option<Option<(usize, &AffineMap)>> {
+pub fn only_store(nest: &Nest, buffer: BufferId) -> Option<Option<(usize, &AffineMap)>> {
     let mut stores = nest.stages.iter().enumerate().flat_map(|(index, stage)| {
         stage.stores.iter().filter(|store| store.buffer == buffer).map(move |store| (index, &store.map))
     });
@@ -227,7 +212,7 @@ fn is_local(
 }
 
 /// The first and last element that a map reaches while the outer axes are 0.
-fn row(map: &AffineMap, sizes: &[u64], outer: usize) -> (i64, i64) {
+pub fn row(map: &AffineMap, sizes: &[u64], outer: usize) -> (i64, i64) {
     let mut inner = map.clone();
     inner.strides[..outer].fill(0);
     inner.range(sizes)
@@ -366,172 +351,4 @@ fn copy_values(
 
 fn joined_name(first: &str, second: &str) -> String {
     if first.split('.').any(|part| part == second) { first.to_owned() } else { format!("{first}.{second}") }
-}
-
-/// Adds the buffers that loops in time copy or slice.
-fn loop_buffers(steps: &[Step], needed: &mut BTreeSet<BufferId>) {
-    for step in steps {
-        if let Step::Repeat(repeat) = step {
-            let pairs = [&repeat.sequences, &repeat.initial, &repeat.stacks, &repeat.advance];
-            needed.extend(pairs.into_iter().flatten().flat_map(|(from, to)| [*from, *to]));
-            loop_buffers(&repeat.steps, needed);
-        }
-    }
-}
-
-/// Drops stores that nobody reads, and what only they needed.
-fn prune(steps: &mut Vec<Step>, needed: &BTreeSet<BufferId>) {
-    loop {
-        let mut read = needed.clone();
-        collect_reads(steps, &mut read);
-        if !drop_stores(steps, &read) {
-            return;
-        }
-    }
-}
-
-fn collect_reads(steps: &[Step], read: &mut BTreeSet<BufferId>) {
-    for step in steps {
-        let (mut reads, mut writes) = (Vec::new(), Vec::new());
-        step.collect(&mut reads, &mut writes);
-        read.extend(reads);
-    }
-}
-
-fn drop_stores(steps: &mut Vec<Step>, read: &BTreeSet<BufferId>) -> bool {
-    let mut changed = false;
-    for step in steps.iter_mut() {
-        match step {
-            Step::Nest(nest) => {
-                for stage in &mut nest.stages {
-                    let before = stage.stores.len();
-                    stage.stores.retain(|store| read.contains(&store.buffer));
-                    changed |= before != stage.stores.len();
-                    drop_values(stage);
-                }
-                nest.stages.retain(|stage| !stage.stores.is_empty());
-            }
-            Step::Repeat(repeat) => changed |= drop_stores(&mut repeat.steps, read),
-            Step::Product(_) | Step::ScatterAdd { .. } => {}
-        }
-    }
-    steps.retain(|step| !matches!(step, Step::Nest(nest) if nest.stages.is_empty()));
-    changed
-}
-
-/// Drops the scalars and reductions that no store needs.
-fn drop_values(stage: &mut Stage) {
-    let mut live = SecondaryMap::<ValueId, bool>::new();
-    let mut live_reductions = vec![false; stage.reductions.len()];
-    stage.stores.iter().for_each(|store| live[store.value] = true);
-    for (id, scalar) in stage.values.iter().rev() {
-        if id.as_u32() + 1 == stage.n_inside {
-            mark_reduced(stage, &live_reductions, &mut live);
-        }
-        if live[id] {
-            scalar.operands().into_iter().for_each(|operand| live[operand] = true);
-            if let Scalar::Reduced(index) = scalar {
-                live_reductions[*index as usize] = true;
-            }
-        }
-    }
-    let mut numbers = Vec::new();
-    let mut reductions = Vec::new();
-    for (reduction, live) in stage.reductions.iter().zip(&live_reductions) {
-        numbers.push(reductions.len() as u32);
-        if *live {
-            reductions.push(*reduction);
-        }
-    }
-    let old = std::mem::take(stage);
-    stage.inner.clone_from(&old.inner);
-    stage.reduced.clone_from(&old.reduced);
-    let mut names = SecondaryMap::<ValueId, Option<ValueId>>::new();
-    let name = |names: &SecondaryMap<ValueId, Option<ValueId>>, id: ValueId| {
-        names[id].expect("bug in bpc: a scalar that is needed was dropped")
-    };
-    for (id, scalar) in &old.values {
-        if !live[id] {
-            continue;
-        }
-        let mut scalar = scalar.clone();
-        scalar.rename(|operand| name(&names, operand));
-        if let Scalar::Reduced(index) = &mut scalar {
-            *index = numbers[*index as usize];
-        }
-        let new = stage.values.push(scalar);
-        stage.dtypes[new] = Some(old.dtype(id));
-        names[id] = Some(new);
-        if id.as_u32() < old.n_inside {
-            stage.n_inside += 1;
-        }
-    }
-    for reduction in &mut reductions {
-        reduction.value = name(&names, reduction.value);
-    }
-    stage.reductions = reductions;
-    stage.stores = old.stores;
-    for store in &mut stage.stores {
-        store.value = name(&names, store.value);
-    }
-}
-
-fn mark_reduced(stage: &Stage, live_reductions: &[bool], live: &mut SecondaryMap<ValueId, bool>) {
-    for (reduction, is_live) in stage.reductions.iter().zip(live_reductions) {
-        if *is_live {
-            live[reduction.value] = true;
-        }
-    }
-}
-
-/// How many steps name each buffer.
-fn count_users(steps: &[Step], users: &mut SecondaryMap<BufferId, u32>) {
-    for step in steps {
-        if let Step::Repeat(repeat) = step {
-            count_users(&repeat.steps, users);
-            continue;
-        }
-        let (mut reads, mut writes) = (Vec::new(), Vec::new());
-        step.collect(&mut reads, &mut writes);
-        let all: BTreeSet<BufferId> = reads.into_iter().chain(writes).collect();
-        all.into_iter().for_each(|buffer| users[buffer] += 1);
-    }
-}
-
-/// Moves what only one nest uses into its scratch.
-fn scratch(program: &mut Program, steps: &mut [Step], is_private: &dyn Fn(BufferId) -> bool) {
-    for step in steps {
-        let nest = match step {
-            Step::Nest(nest) => nest,
-            Step::Repeat(repeat) => {
-                scratch(program, &mut repeat.steps, is_private);
-                continue;
-            }
-            Step::Product(_) | Step::ScatterAdd { .. } => continue,
-        };
-        let outer = nest.outer.len();
-        let stored: Vec<BufferId> = nest.stages.iter().flat_map(|s| s.stores.iter().map(|s| s.buffer)).collect();
-        for buffer in stored.into_iter().filter(|buffer| is_private(*buffer)) {
-            let Some(Some((at, map))) = only_store(nest, buffer) else { continue };
-            let (first, last) = row(map, &nest.stages[at].sizes(&nest.outer), outer);
-            let entry = &mut program.buffers[buffer];
-            entry.place = Place::Scratch(nest.scratch_bytes);
-            entry.ty.shape = vec![(last - first + 1) as u64];
-            nest.scratch_bytes += entry.ty.bytes().next_multiple_of(64);
-            let shift = |map: &mut AffineMap| {
-                map.offset -= first;
-                map.strides[..outer].fill(0);
-            };
-            for stage in &mut nest.stages {
-                for scalar in stage.values.values_mut() {
-                    if let Scalar::Load { buffer: read, map, .. } = scalar
-                        && *read == buffer
-                    {
-                        shift(map);
-                    }
-                }
-                stage.stores.iter_mut().filter(|store| store.buffer == buffer).for_each(|store| shift(&mut store.map));
-            }
-        }
-    }
 }

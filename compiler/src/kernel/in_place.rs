@@ -22,6 +22,17 @@ pub fn overwrite(program: &Program, steps: &mut [Step], pairs: Vec<(BufferId, Bu
     left
 }
 
+/// Lets the bodies of loops in time write the next values of carries to their places.
+pub fn overwrite_carries(program: &Program, steps: &mut [Step]) {
+    for step in steps {
+        if let Step::Repeat(repeat) = step {
+            overwrite_carries(program, &mut repeat.steps);
+            let advance = std::mem::take(&mut repeat.advance);
+            repeat.advance = overwrite(program, &mut repeat.steps, advance);
+        }
+    }
+}
+
 fn is_safe(program: &Program, steps: &[Step], next: BufferId, target: BufferId) -> bool {
     let buffer = &program.buffers[next];
     if buffer.role != BufferRole::Temporary || buffer.place != Place::Unplanned {

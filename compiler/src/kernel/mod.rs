@@ -12,9 +12,11 @@ pub mod ir;
 pub mod memory;
 pub mod plan;
 pub mod product;
+pub mod prune;
 pub mod region;
 pub mod repeat;
 pub mod schedule;
+pub mod scratch;
 pub mod text;
 pub mod verify;
 pub mod views;
@@ -30,8 +32,11 @@ pub fn build(graph: &Graph) -> Result<Program, String> {
     let mut program = Program { name: graph.main().name.clone(), ..Program::default() };
     let updates = region::main(graph, &mut program)?;
     let steps = std::mem::take(&mut program.steps);
+    let mut steps = fuse::fuse(&program, steps);
     let kept = updates.iter().map(|(next, _)| *next).collect();
-    let mut steps = fuse::fuse(&mut program, steps, &kept);
+    let needed = prune::prune(&program, &mut steps, &kept);
+    scratch::scratch(&mut program, &mut steps, &needed);
+    in_place::overwrite_carries(&program, &mut steps);
     for (next, target) in in_place::overwrite(&program, &mut steps, updates) {
         let ty = &program.buffers[target].ty;
         if ty.elements() > 0 {
@@ -40,6 +45,7 @@ pub fn build(graph: &Graph) -> Result<Program, String> {
     }
     schedule::schedule(&mut steps);
     program.steps = steps;
+    prune::drop_buffers(&mut program);
     plan::plan(&mut program);
     if cfg!(debug_assertions) {
         verify::verify(&program).map_err(|error| format!("bug in bpc: {error}\n{}", text::print(&program)))?;
