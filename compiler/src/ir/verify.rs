@@ -201,7 +201,7 @@ impl<'a> Verifier<'a> {
         let region = self.region;
         let mut kept: BTreeMap<&str, &TensorType> = BTreeMap::new();
         for node in region.nodes.values() {
-            if let Op::Input { role: InputRole::Parameter | InputRole::State, name, ty } = &node.op {
+            if let Op::Input { role: InputRole::Parameter | InputRole::State | InputRole::Step, name, ty } = &node.op {
                 kept.insert(name, ty);
             }
         }
@@ -225,8 +225,10 @@ impl<'a> Verifier<'a> {
                     continue;
                 }
                 match kept.get(name.as_str()) {
-                    None => self
-                        .report(output.node, format!("{name:?} has a next value and is no parameter or state input")),
+                    None => self.report(
+                        output.node,
+                        format!("{name:?} has a next value and is no parameter, state or step input"),
+                    ),
                     Some(wanted) if *wanted != ty => {
                         self.report(output.node, format!("the next value of {name:?} is {ty} and should be {wanted}"));
                     }

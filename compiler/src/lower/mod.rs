@@ -1,1 +1,256 @@
-//! A program to a graph.
+//! Lowering: a program becomes a graph with concrete sizes, and all of its types are checked on the way.
+//!
+//! Expects: a loaded program whose names are checked (`bpc_lang`), and sizes for the dims of its inputs.
+//! Guarantees: a verified graph with `grad`, `ruled` and `stop` markers, or diagnostics, several in one run; the same
+//! program and options give the same graph.
+//! Leaves out: derivatives (`differentiate`), although the table of them is elaborated here ([`Derivatives`]).
+
+mod bind;
+mod builtin;
+mod call;
+mod check;
+mod context;
+mod derivatives;
+mod expression;
+mod index;
+mod mentions;
+mod minimize;
+mod model;
+mod operator;
+mod optimizer;
+mod rule;
+mod scan;
+mod signature;
+mod sizes;
+mod statement;
+mod train;
+mod value;
+
+pub use check::check;
+pub use derivatives::Derivatives;
+pub use model::{Input, Output, Parameter, Site, State};
+pub use signature::{Signature, SignatureDim, SignatureInput, signature, solve_dims};
+pub use train::{TrainArgument, TrainBlock, TrainValue, train_block};
+
+use crate::ir::graph::Graph;
+use bind::Given;
+use bpc_lang::diagnostics::{Diagnostic, Severity};
+use bpc_lang::program::{ItemId, ModuleId, Program};
+use bpc_lang::suggest::closest;
+use bpc_lang::tree::{FileId, Item, Model, ParamKind, Span};
+use context::{Frame, FrameKind, Lowering, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+use value::Value;
+
+/// What the user of a program chooses.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The model; may be left out where there is one.
+    pub model: Option<String>,
+    /// Sizes of dims, and values of settings.
+    pub sizes: BTreeMap<String, i64>,
+    /// Whether the graph is that of a training step.
+    pub training: bool,
+    /// Rules chosen from outside.
+    pub grad_overrides: Vec<GradOverride>,
+    /// Random places whose numbers come from outside, by name.
+    pub forced: BTreeSet<String>,
+}
+
+/// A rule chosen from outside: `--grad sample_onehot=reinmax`.
+#[derive(Clone, Debug)]
+pub struct GradOverride {
+    /// The function or primitive.
+    pub target: String,
+    /// Where: a pattern of a path; everywhere if absent.
+    pub scope: Option<String>,
+    /// The rule, `reinmax(temperature = 1.1)`.
+    pub rule: String,
+}
+
+/// A lowered model.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// Its name.
+    pub model: String,
+    /// The step.
+    pub graph: Graph,
+    /// Its parameters in the order of elaboration.
+    pub parameters: Vec<Parameter>,
+    /// The states of its optimisers.
+    pub states: Vec<State>,
+    /// Its inputs in the order of the text.
+    pub inputs: Vec<Input>,
+    /// What it reports.
+    pub outputs: Vec<Output>,
+    /// Random places and calls under a rule.
+    pub sites: Vec<Site>,
+    /// What `bpc train` does without flags.
+    pub train: Option<TrainBlock>,
+    /// Warnings.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Lowers a model.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn lower(program: &Program, options: &Options) -> Result<Lowered, Vec<Diagnostic>> {
+    let (id, model) = find_model(program, options.model.as_deref()).map_err(|diagnostic| vec![diagnostic])?;
+    let mut lowering = Lowering::new(program, options);
+    lowering.model.recording = true;
+    let outcome = lowering.model_body(id, model).and_then(|()| lowering.unused_choices(model));
+    let failed = lowering.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    if failed || outcome.is_err() {
+        return Err(lowering.diagnostics);
+    }
+    let train = match train_block(program, &model.name.text) {
+        Ok(train) => train,
+        Err(diagnostic) => return Err(vec![diagnostic]),
+    };
+    let mut graph = lowering.graph;
+    for building in lowering.building {
+        graph.add(building.region);
+    }
+    let state = lowering.model;
+    Ok(Lowered {
+        model: model.name.text.clone(),
+        graph,
+        parameters: state.parameters.into_iter().map(|(parameter, _)| parameter).collect(),
+        states: state.states,
+        inputs: state.inputs,
+        outputs: state.outputs,
+        sites: state.sites,
+        train,
+        warnings: lowering.diagnostics,
+    })
+}
+
+/// The model of that name in the root module; without a name, the only one.
+fn find_model<'p>(program: &'p Program, name: Option<&str>) -> Result<(ItemId, &'p Model), Diagnostic> {
+    let items = program.modules[Program::ROOT.0 as usize].items.iter().enumerate();
+    let models: Vec<(ItemId, &Model)> = items
+        .filter_map(|(index, item)| match item {
+            Item::Model(model) => Some((ItemId { module: ModuleId(0), index: index as u32 }, model)),
+            _ => None,
+        })
+        .collect();
+    let start = Span { file: FileId(0), start: 0, end: 0 };
+    let names: Vec<&str> = models.iter().map(|(_, model)| model.name.text.as_str()).collect();
+    match (name, &models[..]) {
+        (None, [model]) => Ok(*model),
+        (_, []) => Err(Diagnostic::error("BP0308", "the program has no model", start, "no `model` in this file")),
+        (None, _) => {
+            Err(Diagnostic::error("BP0308", "the program has several models", models[1].1.name.span, "which one?")
+                .with_help(format!("choose one: {}", names.join(", "))))
+        }
+        (Some(name), _) => match models.iter().find(|(_, model)| model.name.text == name) {
+            Some(model) => Ok(*model),
+            None => {
+                let diagnostic = Diagnostic::error(
+                    "BP0308",
+                    format!("there is no model `{name}`"),
+                    models[0].1.name.span,
+                    "a model",
+                );
+                Err(match closest(name, names.iter().copied()) {
+                    Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
+                    None => diagnostic.with_note(format!("the models are: {}", names.join(", "))),
+                })
+            }
+        },
+    }
+}
+
+impl Lowering<'_> {
+    /// Elaborates a model: settings, body, training.
+    fn model_body(&mut self, id: ItemId, model: &Model) -> Outcome<()> {
+        self.frames.push(Frame::new(id.module, FrameKind::Model, Vec::new()));
+        let result = self.model_in_frame(model);
+        self.frames.pop();
+        result
+    }
+
+    fn model_in_frame(&mut self, model: &Model) -> Outcome<()> {
+        self.settings(model)?;
+        let before = self.diagnostics.len();
+        self.statements(&model.body.statements)?;
+        // With an error in the body, what the losses reach means little.
+        if self.diagnostics[before..].iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            return Err(context::Reported);
+        }
+        self.train()
+    }
+
+    /// Binds the settings of a model: from outside, or their defaults.
+    fn settings(&mut self, model: &Model) -> Outcome<()> {
+        let mut given = Vec::new();
+        for param in &model.params {
+            let span = param.name.span;
+            let value = match (self.options.sizes.get(&param.name.text), &param.kind) {
+                (Some(value), ParamKind::Typed(ty)) if ty.element.text == "flag" && (0..=1).contains(value) => {
+                    Value::Flag(*value == 1)
+                }
+                (Some(value), _) => Value::Integer(*value),
+                (None, ParamKind::Dim(dim)) if param.default.is_none() && self.sizes.in_use() => {
+                    Value::Integer(self.sizes.representative(&dim.text) as i64)
+                }
+                (None, ParamKind::Typed(ty)) if param.default.is_none() && self.sizes.in_use() => {
+                    if ty.element.text == "int" { Value::Integer(3) } else { continue }
+                }
+                (None, _) if param.default.is_none() => {
+                    let name = &param.name.text;
+                    return Err(self.report(
+                        Diagnostic::error("BP0305", format!("the setting `{name}` has no value"), span, "no default")
+                            .with_help(format!("give it by `--set {name}=8`")),
+                    ));
+                }
+                (None, _) => continue,
+            };
+            self.model.used_sizes.insert(param.name.text.clone());
+            given.push(Given { name: Some(param.name.clone()), value, span });
+        }
+        self.bind(&model.name.text, &model.params, given, model.name.span)
+    }
+
+    /// What the user chose and nothing took: sizes, overrides, forced places, scopes of rules.
+    fn unused_choices(&mut self, model: &Model) -> Outcome<()> {
+        let span = model.name.span;
+        let mut outcome = Ok(());
+        let mut wrong = Vec::new();
+        for name in self.options.sizes.keys().filter(|name| !self.model.used_sizes.contains(*name)) {
+            let title = format!("the model has no dim or setting `{name}`");
+            let mut known: Vec<&str> = self.model.used_sizes.iter().map(String::as_str).collect();
+            known.extend(model.params.iter().map(|param| param.name.text.as_str()));
+            let near = closest(name, known).map(|near| format!("did you mean `{near}`?"));
+            wrong.push((Diagnostic::error("BP0311", title, span, "set from outside"), near));
+        }
+        for (index, choice) in self.options.grad_overrides.iter().enumerate() {
+            if !self.model.used_overrides.contains(&index) {
+                let title = format!("`--grad {}={}` matches no call of the model", choice.target, choice.rule);
+                wrong.push((Diagnostic::error("BP0405", title, span, "chosen from outside"), None));
+            }
+        }
+        for name in self.options.forced.iter().filter(|name| !self.model.random.contains(*name)) {
+            let title = format!("the model has no random place `{name}`");
+            let near = closest(name, self.model.random.iter().map(String::as_str));
+            let near = near.map(|near| format!("did you mean `{near}`?"));
+            wrong.push((Diagnostic::error("BP0405", title, span, "forced from outside"), near));
+        }
+        for scope in self.model.scopes.iter().filter(|scope| !scope.used) {
+            let title = format!("no call of `{}` lies in this scope", scope.choice.target.text);
+            wrong.push((
+                Diagnostic::error("BP0405", title, scope.choice.span, "matches nothing"),
+                Some("the choice holds for the calls below this line; patterns are paths of bindings, as in `blocks.*.mlp`".to_string()),
+            ));
+        }
+        for (diagnostic, help) in wrong {
+            let diagnostic = match help {
+                Some(help) => diagnostic.with_help(help),
+                None => diagnostic,
+            };
+            outcome = Err(self.report(diagnostic));
+        }
+        outcome
+    }
+}

@@ -1,0 +1,94 @@
+//! Primitives on static values: lists of whole numbers, and `assert`.
+
+use super::Arguments;
+use crate::lower::context::{Lowering, Outcome, Reported};
+use crate::lower::value::Value;
+use bpc_lang::diagnostics::Diagnostic;
+
+impl Lowering<'_> {
+    pub(super) fn of_list(&mut self, arguments: &Arguments) -> Outcome<Value> {
+        if arguments.name == "len" {
+            let (value, span) = arguments.placed("x");
+            return match value {
+                Value::List(values) | Value::Tuple(values) => Ok(Value::Integer(values.len() as i64)),
+                Value::Text(text) => Ok(Value::Integer(text.chars().count() as i64)),
+                other => {
+                    let title = format!("`len` counts the entries of a list, and this is {}", other.kind());
+                    self.error("BP0204", title, span, "expected a list")
+                }
+            };
+        }
+        let mut product: i64 = 1;
+        for number in self.integers(arguments, "dims")? {
+            product = match product.checked_mul(number) {
+                Some(product) => product,
+                None => {
+                    return self.error("BP0212", "the product does not fit in 64 bits", arguments.span, "too large");
+                }
+            };
+        }
+        Ok(Value::Integer(product))
+    }
+
+    pub(super) fn entrywise(&mut self, arguments: &Arguments) -> Outcome<Value> {
+        let (x, y) = (self.integers(arguments, "x")?, self.integers(arguments, "y")?);
+        if x.len() != y.len() {
+            let title =
+                format!("`{}` takes lists of one length, and these have {} and {}", arguments.name, x.len(), y.len());
+            return self.error("BP0202", title, arguments.span, "lengths differ");
+        }
+        let sign = if arguments.name == "plus" { 1 } else { -1 };
+        let mut numbers = Vec::new();
+        for (x, y) in x.into_iter().zip(y) {
+            match y.checked_mul(sign).and_then(|y| x.checked_add(y)) {
+                Some(number) => numbers.push(Value::Integer(number)),
+                None => return self.error("BP0212", "the result does not fit in 64 bits", arguments.span, "too large"),
+            }
+        }
+        Ok(Value::List(numbers))
+    }
+
+    pub(super) fn invert(&mut self, arguments: &Arguments) -> Outcome<Value> {
+        let axes = self.integers(arguments, "axes")?;
+        let mut inverse = Vec::new();
+        for place in 0..axes.len() as i64 {
+            match axes.iter().position(|axis| *axis == place) {
+                Some(index) => inverse.push(Value::Integer(index as i64)),
+                None => {
+                    let title = format!("`invert` takes a permutation, and {place} is missing");
+                    return self.error("BP0204", title, arguments.placed("axes").1, "no permutation");
+                }
+            }
+        }
+        Ok(Value::List(inverse))
+    }
+
+    /// While a declaration is checked with representative sizes, a condition that does not hold for them says nothing.
+    pub(super) fn assertion(&mut self, arguments: &Arguments) -> Outcome<Value> {
+        let (condition, place) = arguments.placed("condition");
+        let (message, message_place) = arguments.placed("message");
+        let Value::Text(message) = message else {
+            return self.error("BP0204", "the message of `assert` is a string", message_place, "expected a string");
+        };
+        match condition {
+            Value::Flag(true) => Ok(Value::Flag(true)),
+            Value::Flag(false) if self.sizes.in_use() => {
+                self.silenced = true;
+                Err(Reported)
+            }
+            Value::Flag(false) => {
+                // The caller is to blame, so the caller's line comes first.
+                let blamed = self.calls.last().map_or(place, |(span, ..)| *span);
+                let mut diagnostic = Diagnostic::error("BP0210", message, blamed, "here");
+                if blamed != place {
+                    diagnostic = diagnostic.with_label(place, "this must hold");
+                }
+                Err(self.report(diagnostic))
+            }
+            other => {
+                let title = format!("`assert` takes a static condition, and this is {}", other.kind());
+                self.error("BP0214", title, place, "expected true or false")
+            }
+        }
+    }
+}

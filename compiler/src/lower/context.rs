@@ -1,0 +1,359 @@
+//! The state of one lowering: regions under construction, frames of names, diagnostics.
+//!
+//! Expects: a loaded program.
+//! Guarantees: every failure has pushed a diagnostic before it returns [`Reported`], so that a poisoned value never
+//! gives a second message; a tensor of an outer region becomes an input of the region that uses it.
+//! Leaves out: what statements and expressions mean.
+
+use super::Options;
+use super::model::ModelState;
+use super::sizes::SizeNames;
+use super::value::{Origin, Tensor, Value};
+use crate::ir::graph::{Graph, InputRole, NodeId, Provenance, Region, RegionId};
+use crate::ir::op::Op;
+use crate::ir::types::{Dtype, Literal, TensorType, Type};
+use bpc_lang::diagnostics::Diagnostic;
+use bpc_lang::program::{ItemId, ModuleId, Program};
+use bpc_lang::tree::Span;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The mark of an error that has been reported.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reported;
+
+/// A result whose errors are reported already.
+pub(super) type Outcome<T> = Result<T, Reported>;
+
+/// A region under construction.
+pub(super) struct Building {
+    /// The region.
+    pub region: Region,
+    /// For the body of a scan, what it takes from outside; `None` for a region that sees only its inputs.
+    pub scan: Option<ScanInputs>,
+    /// Whether random numbers may be drawn here.
+    pub random: bool,
+}
+
+/// What the body of a scan takes from the region around it.
+#[derive(Default)]
+pub(super) struct ScanInputs {
+    /// Number of steps.
+    pub length: u64,
+    /// Tensors with a leading time axis, and the inputs that walk them.
+    pub sequences: Vec<(NodeId, NodeId)>,
+    /// Tensors seen unchanged, and the inputs they become.
+    pub captures: Vec<(NodeId, NodeId)>,
+}
+
+/// What kind of declaration a frame elaborates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameKind {
+    /// A function.
+    Function,
+    /// A layer.
+    Layer,
+    /// A model.
+    Model,
+    /// A gradient rule.
+    Rule,
+    /// An optimizer.
+    Optimizer,
+}
+
+/// How the statement at work names the layers and random places in it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Binding {
+    /// No name: a layer takes its own.
+    None,
+    /// By a `let` or `out`.
+    Named(String),
+    /// By a `next` in a `repeat`: the layer takes the prefix of the turn.
+    Prefix,
+}
+
+/// What `next` and `yield` speak of.
+pub(super) enum Turn {
+    /// A turn of `repeat`: values for after it.
+    Repeat(Vec<(String, Value)>),
+    /// The body of a scan: a place for each carry, and the yields.
+    Scan { carries: Vec<(String, TensorType, Option<Tensor>)>, yields: Vec<Tensor> },
+    /// The body of an optimizer.
+    Optimizer(Vec<(String, Value, Span)>),
+}
+
+/// The names of one declaration at work.
+pub(super) struct Frame {
+    /// Whose names are visible.
+    pub module: ModuleId,
+    /// What it elaborates.
+    pub kind: FrameKind,
+    /// Local names, innermost scope last.
+    pub scopes: Vec<Vec<(String, Value)>>,
+    /// Where each dim of the signature got its size.
+    pub dims: BTreeMap<String, Span>,
+    /// Names of layers and turns around it.
+    pub path: Vec<String>,
+    /// The name that the statement at work gives.
+    pub binding: Binding,
+    /// Loops around the statement at work.
+    pub turns: Vec<Turn>,
+}
+
+impl Frame {
+    /// A frame without names.
+    pub fn new(module: ModuleId, kind: FrameKind, path: Vec<String>) -> Frame {
+        Frame {
+            module,
+            kind,
+            scopes: vec![Vec::new()],
+            dims: BTreeMap::new(),
+            path,
+            binding: Binding::None,
+            turns: Vec::new(),
+        }
+    }
+
+    /// Adds a name to the innermost scope.
+    pub fn define(&mut self, name: impl Into<String>, value: Value) {
+        self.scopes.last_mut().expect("bug in bpc: a frame without scopes").push((name.into(), value));
+    }
+
+    /// The value of a local name.
+    pub fn find(&self, name: &str) -> Option<&Value> {
+        self.scopes.iter().rev().flat_map(|scope| scope.iter().rev()).find(|(known, _)| known == name).map(|(_, v)| v)
+    }
+
+    /// Replaces the value of a local name where it is defined.
+    pub fn replace(&mut self, name: &str, value: Value) {
+        for scope in self.scopes.iter_mut().rev() {
+            if let Some(entry) = scope.iter_mut().rev().find(|(known, _)| known == name) {
+                entry.1 = value;
+                return;
+            }
+        }
+    }
+
+    /// The path of layers and bindings at the statement at work.
+    pub fn site(&self) -> Vec<String> {
+        let mut path = self.path.clone();
+        if let Binding::Named(name) = &self.binding {
+            path.push(name.clone());
+        }
+        path
+    }
+}
+
+/// The elaborator.
+pub(super) struct Lowering<'p> {
+    /// The program.
+    pub program: &'p Program,
+    /// What its user chose.
+    pub options: &'p Options,
+    /// Finished regions.
+    pub graph: Graph,
+    /// Regions under construction, innermost last.
+    pub building: Vec<Building>,
+    /// Declarations at work, innermost last.
+    pub frames: Vec<Frame>,
+    /// Calls at work: where, what, and the declaration.
+    pub calls: Vec<(Span, String, ItemId)>,
+    /// Everything found so far.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Set while a declaration is checked with representative sizes that stand for nothing.
+    pub silenced: bool,
+    /// Names of representative sizes; empty when sizes are real.
+    pub sizes: SizeNames,
+    /// Rule regions by rule, static arguments and types.
+    pub rules: BTreeMap<String, (RegionId, Vec<u32>)>,
+    /// What the model has declared so far.
+    pub model: ModelState,
+}
+
+impl<'p> Lowering<'p> {
+    /// A lowering with an empty main region.
+    pub fn new(program: &'p Program, options: &'p Options) -> Self {
+        Lowering {
+            program,
+            options,
+            graph: Graph::default(),
+            building: vec![Building { region: Region::new("main"), scan: None, random: true }],
+            frames: Vec::new(),
+            calls: Vec::new(),
+            diagnostics: Vec::new(),
+            silenced: false,
+            sizes: SizeNames::default(),
+            rules: BTreeMap::new(),
+            model: ModelState::default(),
+        }
+    }
+
+    /// The declaration at work.
+    pub fn frame(&mut self) -> &mut Frame {
+        self.frames.last_mut().expect("bug in bpc: no declaration at work")
+    }
+
+    /// Reports a diagnostic, once, with the calls that led to it.
+    pub fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
+        if self.silenced {
+            return Reported;
+        }
+        let primary = diagnostic.primary.0;
+        for (span, name, _) in self.calls.iter().rev().take(3) {
+            if *span != primary && !diagnostic.secondary.iter().any(|(known, _)| known == span) {
+                diagnostic.secondary.push((*span, format!("in this call of `{name}`")));
+            }
+        }
+        let known = |other: &Diagnostic| other.primary.0 == primary && other.title == diagnostic.title;
+        if !self.diagnostics.iter().any(known) {
+            self.diagnostics.push(diagnostic);
+        }
+        Reported
+    }
+
+    /// Reports an error at one place.
+    pub fn error<T>(
+        &mut self,
+        code: &'static str,
+        title: impl Into<String>,
+        span: Span,
+        label: impl Into<String>,
+    ) -> Outcome<T> {
+        Err(self.report(Diagnostic::error(code, title, span, label)))
+    }
+
+    /// Adds a node to the region at work.
+    pub fn emit(&mut self, op: Op, operands: &[&Tensor], span: Span) -> Outcome<Tensor> {
+        let nodes: Vec<NodeId> = operands.iter().map(|operand| self.node_here(operand)).collect();
+        let level = self.building.len() - 1;
+        let provenance = Provenance { span: Some(span), backward: false };
+        match self.building[level].region.push(op, &nodes, provenance) {
+            Ok(node) => Ok(self.tensor_at(level, node)),
+            Err(sentence) => {
+                let title = self.sizes.rename(&sentence);
+                self.error("BP0208", title, span, "here")
+            }
+        }
+    }
+
+    /// Adds a node that gives a tuple.
+    pub fn emit_tuple(&mut self, op: Op, operands: &[NodeId], span: Span) -> Outcome<NodeId> {
+        let provenance = Provenance { span: Some(span), backward: false };
+        match self.region().push(op, operands, provenance) {
+            Ok(node) => Ok(node),
+            Err(sentence) => self.error("BP0208", sentence, span, "here"),
+        }
+    }
+
+    /// The region at work.
+    pub fn region(&mut self) -> &mut Region {
+        &mut self.building.last_mut().expect("bug in bpc: no region at work").region
+    }
+
+    /// A node of a level as a value.
+    pub fn tensor_at(&self, level: usize, node: NodeId) -> Tensor {
+        let Type::Tensor(ty) = &self.building[level].region.nodes[node].ty else {
+            unreachable!("bug in bpc: a tuple where a tensor is wanted")
+        };
+        Tensor { level, node, ty: ty.clone(), origins: vec![None; ty.rank()] }
+    }
+
+    /// The node in the region at work that stands for a tensor; scans on the way take it as an input.
+    pub fn node_here(&mut self, tensor: &Tensor) -> NodeId {
+        let mut node = tensor.node;
+        for level in tensor.level + 1..self.building.len() {
+            let ty = self.building[level - 1].region.tensor(node).clone();
+            let inner = &mut self.building[level];
+            let scan = inner.scan.as_mut().expect("bug in bpc: a rule reads a tensor around it");
+            node = match scan.captures.iter().find(|(outer, _)| *outer == node) {
+                Some((_, known)) => *known,
+                None => {
+                    let name = format!("capture{}", scan.captures.len());
+                    let input = inner.region.input(InputRole::Argument, name, ty, Provenance::default());
+                    scan.captures.push((node, input));
+                    input
+                }
+            };
+        }
+        node
+    }
+
+    /// The same number in every place.
+    pub fn constant(&mut self, value: Literal, shape: &[u64], span: Span) -> Outcome<Tensor> {
+        self.emit(Op::Constant { value, shape: shape.to_vec() }, &[], span)
+    }
+
+    /// A static number as a literal of a dtype.
+    pub fn literal(&mut self, value: &Value, dtype: Dtype, span: Span) -> Outcome<Literal> {
+        match value {
+            Value::Integer(number) if dtype.is_float() => Ok(Literal::new(dtype, *number as f64)),
+            Value::Integer(number) if dtype.is_integer() => {
+                let literal = Literal::integer(dtype, *number);
+                if literal.as_i64() != *number {
+                    return self.error("BP0205", format!("{number} does not fit in {dtype}"), span, "this number");
+                }
+                Ok(literal)
+            }
+            Value::Real(number) if dtype.is_float() => Ok(Literal::new(dtype, *number)),
+            Value::Flag(flag) if dtype == Dtype::Bool => Ok(Literal::new(dtype, f64::from(u8::from(*flag)))),
+            Value::Real(number) if dtype.is_integer() => Err(self.report(
+                Diagnostic::error(
+                    "BP0205",
+                    format!("the real number {number} meets a tensor of dtype {dtype}"),
+                    span,
+                    "this is a real number",
+                )
+                .with_help("cast the tensor, as in `f32(x)`, or write a whole number"),
+            )),
+            other => {
+                let title = format!("{} is no value of dtype {dtype}", other.kind());
+                self.error("BP0205", title, span, "here")
+            }
+        }
+    }
+
+    /// The seed or the step: an input of the outermost region at work.
+    pub fn clock(&mut self, role: InputRole) -> Tensor {
+        let (name, ty) = match role {
+            InputRole::Seed => ("seed", TensorType::new(Dtype::U32, [2])),
+            _ => ("step", TensorType::scalar(Dtype::I32)),
+        };
+        let region = &mut self.building[0].region;
+        let node = match region.input_named(name) {
+            Some(node) => node,
+            None => region.input(role, name, ty, Provenance::default()),
+        };
+        self.tensor_at(0, node)
+    }
+
+    /// Runs `work` with another graph in place of this one's, and gives that graph back with the region it built.
+    pub fn apart<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<(T, Graph)> {
+        let graph = std::mem::take(&mut self.graph);
+        let rules = std::mem::take(&mut self.rules);
+        let fresh = vec![Building { region: Region::new(name), scan: None, random: true }];
+        let building = std::mem::replace(&mut self.building, fresh);
+        let result = work(self);
+        let built = std::mem::replace(&mut self.building, building);
+        let mut inner = std::mem::replace(&mut self.graph, graph);
+        self.rules = rules;
+        let value = result?;
+        for part in built {
+            inner.add(part.region);
+        }
+        Ok((value, inner))
+    }
+
+    /// A tensor whose axes come from the dims of a written type.
+    pub fn with_origins(mut tensor: Tensor, origins: Vec<Option<Rc<Origin>>>) -> Tensor {
+        if origins.len() == tensor.ty.rank() {
+            tensor.origins = origins;
+        }
+        tensor
+    }
+
+    /// A type as messages print it.
+    pub fn type_text(&self, ty: &TensorType) -> String {
+        let sizes: Vec<String> = ty.shape.iter().map(|size| self.sizes.text(*size)).collect();
+        format!("{}[{}]", ty.dtype, sizes.join(", "))
+    }
+}

@@ -1,0 +1,249 @@
+//! `minimize`: which parameters each loss trains, and their updates.
+//!
+//! Expects: a model whose body has been elaborated.
+//! Guarantees: a parameter is trained by at most one loss; a selector that matches nothing, a parameter named twice, and a
+//! trained parameter that its loss does not depend on are reported.
+//! Leaves out: whether a gradient really flows along the way (`differentiate` finds discrete operations).
+
+use super::context::{Binding, Lowering, Outcome};
+use super::model::Goal;
+use super::value::Value;
+use crate::ir::graph::{InputRole, NodeId, OutputRole, Region};
+use crate::ir::op::Op;
+use crate::ir::types::{Dtype, Literal};
+use bpc_lang::diagnostics::Diagnostic;
+use bpc_lang::suggest::closest;
+use bpc_lang::tree::{Expr, Selector, Span};
+use std::collections::BTreeSet;
+
+/// Whether the whole pattern matches the path: `*` is one segment, `**` any number.
+pub(super) fn matches_path(pattern: &[String], path: &[&str]) -> bool {
+    match (pattern.split_first(), path.split_first()) {
+        (None, None) => true,
+        (None, Some(_)) => false,
+        (Some((first, rest)), _) if first == "**" => {
+            (0..=path.len()).any(|skipped| matches_path(rest, &path[skipped..]))
+        }
+        (Some(_), None) => false,
+        (Some((first, rest)), Some((segment, below))) => {
+            (first == "*" || first == segment) && matches_path(rest, below)
+        }
+    }
+}
+
+/// Whether the pattern matches the path or something that it lies below.
+pub(super) fn matches_below(pattern: &[String], path: &[&str]) -> bool {
+    (0..=path.len()).any(|length| matches_path(pattern, &path[..length]))
+}
+
+impl Lowering<'_> {
+    /// `minimize loss over a.*, b using adam(lr = 1e-3)`.
+    pub fn minimize(&mut self, value: &Expr, over: &[Selector], using: &Expr, span: Span) -> Outcome<()> {
+        let loss = self.bound(Binding::None, value);
+        let optimizer = self.choose_optimizer(using);
+        let loss = match loss? {
+            Value::Tensor(tensor) if tensor.ty.rank() == 0 && tensor.ty.dtype.is_float() => tensor,
+            Value::Tensor(tensor) => {
+                let title = format!("a loss is a float scalar, and this is {}", self.type_text(&tensor.ty));
+                return Err(self.report(
+                    Diagnostic::error("BP0413", title, value.span, "expected a scalar such as f32[]")
+                        .with_help("reduce it, as in `mean(..)`"),
+                ));
+            }
+            other => {
+                let title =
+                    format!("a loss is a float scalar that depends on parameters, and this is {}", other.kind());
+                return self.error("BP0413", title, value.span, "nothing to minimize");
+            }
+        };
+        let number = self.model.goals.len() + 1;
+        let name = if number == 1 { "loss".to_string() } else { format!("loss{number}") };
+        self.add_output(&name, &loss, true, span)?;
+        self.model.goals.push(Goal { loss, over: over.to_vec(), optimizer: optimizer?, span });
+        Ok(())
+    }
+
+    /// Trains: to be called once, after the body of the model.
+    pub fn train(&mut self) -> Outcome<()> {
+        let goals = std::mem::take(&mut self.model.goals);
+        let chosen = self.share_parameters(&goals)?;
+        for (_, indices) in goals.iter().zip(&chosen) {
+            for index in indices {
+                self.model.parameters[*index].0.trained = true;
+            }
+        }
+        if !self.options.training {
+            return Ok(());
+        }
+        let mut failed = None;
+        for (goal, indices) in goals.iter().zip(&chosen) {
+            for index in indices {
+                let (parameter, tensor) = self.model.parameters[*index].clone();
+                let before = self.diagnostics.len();
+                if !tensor.ty.dtype.is_float() {
+                    let title = format!("`{}` has dtype {} and no gradient", parameter.name, tensor.ty.dtype);
+                    failed = Some(
+                        self.report(
+                            Diagnostic::error("BP0416", title, parameter.span, "cannot be trained by this optimizer")
+                                .with_label(goal.optimizer.span, "trained here")
+                                .with_help("make it a float, or name the trained parameters: `minimize .. over ..`"),
+                        ),
+                    );
+                    continue;
+                }
+                let gradient = self.emit(Op::Grad {}, &[&goal.loss, &tensor], goal.span)?;
+                if let Err(reported) = self.update(&goal.optimizer, (&parameter.name, &tensor), gradient) {
+                    failed = Some(reported);
+                    if self.diagnostics.len() > before {
+                        // The text of the optimizer is wrong, or the choice: once is enough.
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(reported) = failed {
+            return Err(reported);
+        }
+        let step = self.clock(InputRole::Step);
+        let span = goals.first().map_or(Span { file: bpc_lang::tree::FileId(0), start: 0, end: 0 }, |goal| goal.span);
+        let one = self.constant(Literal::integer(Dtype::I32, 1), &[], span)?;
+        let next = self.emit(Op::Add {}, &[&step, &one], span)?;
+        self.region().result(OutputRole::Next, "step", next.node);
+        Ok(())
+    }
+
+    /// For each goal, the indices of the parameters it trains.
+    fn share_parameters(&mut self, goals: &[Goal]) -> Outcome<Vec<Vec<usize>>> {
+        let names = self.model.parameter_names();
+        let mut owner: Vec<Option<usize>> = vec![None; names.len()];
+        let mut failed = None;
+        for (number, goal) in goals.iter().enumerate() {
+            for selector in &goal.over {
+                let mut found = false;
+                for (index, name) in names.iter().enumerate() {
+                    let path: Vec<&str> = name.split('.').collect();
+                    if !matches_below(&selector.segments, &path) {
+                        continue;
+                    }
+                    found = true;
+                    match owner[index] {
+                        Some(other) if other != number => {
+                            let title = format!("`{name}` is trained by two `minimize` lines");
+                            failed = Some(
+                                self.report(
+                                    Diagnostic::error("BP0415", title, selector.span, "named here too")
+                                        .with_label(goals[other].span, "trained here"),
+                                ),
+                            );
+                        }
+                        _ => owner[index] = Some(number),
+                    }
+                }
+                if !found {
+                    failed = Some(self.unmatched(selector, &names));
+                }
+            }
+        }
+        let region = &self.building[0].region;
+        let reached: Vec<BTreeSet<NodeId>> =
+            goals.iter().map(|goal| below(region, goal.loss.node, Stops::Cut)).collect();
+        let connected: Vec<BTreeSet<NodeId>> =
+            goals.iter().map(|goal| below(region, goal.loss.node, Stops::Pass)).collect();
+        let open: Vec<usize> = (0..goals.len()).filter(|goal| goals[*goal].over.is_empty()).collect();
+        for index in 0..names.len() {
+            let (parameter, tensor) = &self.model.parameters[index];
+            let (node, span) = (tensor.node, parameter.span);
+            if let Some(goal) = owner[index] {
+                if !reached[goal].contains(&node) {
+                    failed = Some(self.unreached(&names[index], span, &goals[goal]));
+                }
+                continue;
+            }
+            let takers: Vec<usize> = open.iter().copied().filter(|goal| reached[*goal].contains(&node)).collect();
+            match takers[..] {
+                [] => {
+                    // What is cut off by a `stop` is frozen on purpose.
+                    let frozen = open.iter().any(|goal| connected[*goal].contains(&node));
+                    if let Some(goal) = open.first()
+                        && !frozen
+                    {
+                        failed = Some(self.unreached(&names[index], span, &goals[*goal]));
+                    }
+                }
+                [goal] => owner[index] = Some(goal),
+                [first, second, ..] => {
+                    let title = format!("two losses without `over` reach `{}`", names[index]);
+                    failed = Some(
+                        self.report(
+                            Diagnostic::error("BP0415", title, goals[second].span, "reaches it")
+                                .with_label(goals[first].span, "reaches it too")
+                                .with_help("say which trains what: `minimize .. over name.* using ..`"),
+                        ),
+                    );
+                }
+            }
+        }
+        if let Some(reported) = failed {
+            return Err(reported);
+        }
+        Ok((0..goals.len())
+            .map(|goal| (0..names.len()).filter(|index| owner[*index] == Some(goal)).collect())
+            .collect())
+    }
+
+    fn unreached(&mut self, name: &str, span: Span, goal: &Goal) -> super::context::Reported {
+        self.report(
+            Diagnostic::error(
+                "BP0410",
+                format!("no gradient reaches `{name}`"),
+                span,
+                "the loss does not depend on it",
+            )
+            .with_label(goal.span, "this loss")
+            .with_help("use it on the way to the loss, remove it, or name the trained ones: `minimize .. over ..`"),
+        )
+    }
+
+    fn unmatched(&mut self, selector: &Selector, names: &[String]) -> super::context::Reported {
+        let written = selector.segments.join(".");
+        let title = format!("`{written}` matches no parameter");
+        let mut diagnostic = Diagnostic::error("BP0405", title, selector.span, "matches nothing");
+        // A layer is named by the segments before the last.
+        let mut known: Vec<&str> = names.iter().map(String::as_str).collect();
+        known.extend(names.iter().filter_map(|name| name.rsplit_once('.')).map(|(layer, _)| layer));
+        known.extend(names.iter().filter_map(|name| name.split_once('.')).map(|(layer, _)| layer));
+        let bare = written.trim_end_matches("**").trim_end_matches('*').trim_end_matches('.');
+        diagnostic = match closest(bare, known.iter().copied()) {
+            Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
+            None => diagnostic.with_note(format!("the parameters are: {}", names.join(", "))),
+        };
+        self.report(diagnostic)
+    }
+}
+
+/// Whether a walk goes through `stop`.
+#[derive(Clone, Copy, PartialEq)]
+enum Stops {
+    Pass,
+    Cut,
+}
+
+/// Everything that a node depends on along ways that carry gradients.
+fn below(region: &Region, node: NodeId, stops: Stops) -> BTreeSet<NodeId> {
+    let mut seen = BTreeSet::new();
+    let mut pending = vec![node];
+    while let Some(node) = pending.pop() {
+        if !seen.insert(node) {
+            continue;
+        }
+        let operands = &region.nodes[node].operands;
+        match &region.nodes[node].op {
+            Op::Stop {} if stops == Stops::Cut => {}
+            Op::Ruled { arguments, .. } if stops == Stops::Cut => {
+                pending.extend(&operands[1..=*arguments as usize]);
+            }
+            _ => pending.extend(operands),
+        }
+    }
+    seen
+}

@@ -1,0 +1,147 @@
+//! Optimisers: the update of one parameter.
+//!
+//! Expects: an optimizer with evaluated arguments, the parameter, and the gradient.
+//! Guarantees: one `next` result for the parameter and for each state, of their types.
+//! Leaves out: which parameters a `minimize` line trains (`minimize`).
+
+use super::bind::Given;
+use super::context::{Frame, FrameKind, Lowering, Outcome, Turn};
+use super::model::State;
+use super::value::{Callee, Tensor, Value};
+use crate::ir::graph::{InputRole, OutputRole, Provenance};
+use bpc_lang::diagnostics::Diagnostic;
+use bpc_lang::program::{ItemId, Program};
+use bpc_lang::tree::{Expr, ExprKind, Item, Name, Optimizer, Span, Type};
+
+/// An optimizer as a `minimize` line chose it.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    pub id: ItemId,
+    pub given: Vec<Given>,
+    pub span: Span,
+}
+
+/// The declaration of an optimizer.
+pub(super) fn declaration(program: &Program, id: ItemId) -> &Optimizer {
+    match program.item(id) {
+        Item::Optimizer(optimizer) => optimizer,
+        _ => unreachable!("bug in bpc: an optimizer that is none"),
+    }
+}
+
+impl Lowering<'_> {
+    /// `adam(lr = 1e-3)`, `adam`.
+    pub fn choose_optimizer(&mut self, using: &Expr) -> Outcome<Chosen> {
+        let (callee, args) = match &using.kind {
+            ExprKind::Call(callee, args) => (&**callee, args.as_slice()),
+            _ => (using, [].as_slice()),
+        };
+        let function = self.expression(callee)?;
+        let given = self.arguments(args)?;
+        if let Value::Function(Callee::Item(id)) = function
+            && matches!(self.program.item(id), Item::Optimizer(_))
+        {
+            return Ok(Chosen { id, given, span: using.span });
+        }
+        let title = format!("an optimizer stands after `using`, and this is {}", function.kind());
+        self.error("BP0204", title, callee.span, "expected an optimizer")
+    }
+
+    /// The update of one parameter by its gradient.
+    pub fn update(&mut self, chosen: &Chosen, parameter: (&str, &Tensor), gradient: Tensor) -> Outcome<()> {
+        let program = self.program;
+        let optimizer = declaration(program, chosen.id);
+        let name = optimizer.name.text.as_str();
+        let mut path: Vec<String> = parameter.0.split('.').map(str::to_string).collect();
+        path.push(name.to_string());
+        self.frames.push(Frame::new(chosen.id.module, FrameKind::Optimizer, path));
+        self.calls.push((chosen.span, name.to_string(), chosen.id));
+        let result = self.update_in_frame(chosen, optimizer, parameter, gradient);
+        self.calls.pop();
+        self.frames.pop();
+        result
+    }
+
+    fn update_in_frame(
+        &mut self,
+        chosen: &Chosen,
+        optimizer: &Optimizer,
+        (parameter, weight): (&str, &Tensor),
+        gradient: Tensor,
+    ) -> Outcome<()> {
+        let name = &optimizer.name.text;
+        let weight_name = &optimizer.weight.name.text;
+        if let bpc_lang::tree::ParamKind::Typed(ty) = &optimizer.weight.kind {
+            let label = format!("`{parameter}`, trained by `{name}`,");
+            self.check_type(ty, &weight.ty, chosen.span, &label)?;
+        }
+        self.bind(name, &optimizer.params, chosen.given.clone(), chosen.span)?;
+        self.frame().define(weight_name, Value::Tensor(weight.clone()));
+        self.frame().define(&optimizer.gradient.text, Value::Tensor(gradient));
+        self.frame().turns.push(Turn::Optimizer(Vec::new()));
+        let states_before = self.model.states.len();
+        let errors_before = self.diagnostics.len();
+        let result = self.statements(&optimizer.body.statements);
+        let Some(Turn::Optimizer(pending)) = self.frame().turns.pop() else {
+            unreachable!("bug in bpc: the turn of an optimizer is gone")
+        };
+        result?;
+        let prefix = self.frame().path.join(".");
+        let mut wanted = vec![(weight_name.clone(), parameter.to_string(), weight.ty.clone())];
+        for state in &self.model.states[states_before..] {
+            let own = state.name[prefix.len() + 1..].to_string();
+            wanted.push((own, state.name.clone(), state.ty.clone()));
+        }
+        for (own, full, ty) in wanted {
+            let Some((_, value, span)) = pending.iter().find(|(next, ..)| *next == own) else {
+                if self.diagnostics.len() > errors_before {
+                    return Err(super::context::Reported);
+                }
+                let title = format!("`{name}` gives no next value of `{own}`");
+                return Err(self.report(Diagnostic::error(
+                    "BP0307",
+                    title,
+                    optimizer.name.span,
+                    format!("no `next {own} = ..` here"),
+                )));
+            };
+            let value = value.clone();
+            let tensor = if value.is_scalar() {
+                let literal = self.literal(&value, ty.dtype, *span)?;
+                self.constant(literal, &ty.shape, *span)?
+            } else {
+                self.as_tensor("next", (value, *span), ty.dtype)?
+            };
+            if tensor.ty != ty {
+                let (wanted, got) = (self.type_text(&ty), self.type_text(&tensor.ty));
+                let title = format!("`{own}` is {wanted}, and its next value is {got}");
+                return self.error("BP0201", title, *span, "another type");
+            }
+            let node = self.node_here(&tensor);
+            self.region().result(OutputRole::Next, full, node);
+        }
+        Ok(())
+    }
+
+    /// `state m = 0`.
+    pub fn state(&mut self, name: &Name, ty: Option<&Type>, init: &Expr, span: Span) -> Outcome<Value> {
+        let ty = match ty {
+            Some(ty) => self.tensor_type(ty)?.0,
+            None => {
+                let active = self.calls.last().map(|(_, _, id)| *id);
+                let program = self.program;
+                let weight = active.map(|id| declaration(program, id).weight.name.text.as_str());
+                match weight.and_then(|weight| self.frame().find(weight)) {
+                    Some(Value::Tensor(weight)) => weight.ty.clone(),
+                    _ => return self.error("BP0301", "a `state` lives in an optimizer", span, "not in one"),
+                }
+            }
+        };
+        let graph = self.initial_value(init, &ty, &name.text, false)?;
+        let full = format!("{}.{}", self.frame().path.join("."), name.text);
+        let provenance = Provenance { span: Some(span), backward: false };
+        let node = self.building[0].region.input(InputRole::State, &full, ty.clone(), provenance);
+        self.model.states.push(State { name: full, ty, init: graph, span });
+        Ok(Value::Tensor(self.tensor_at(0, node)))
+    }
+}

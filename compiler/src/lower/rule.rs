@@ -1,0 +1,609 @@
+//! Gradient rules: which one a call takes, and its elaboration into a region.
+//!
+//! Expects: a call whose plain value has been elaborated.
+//! Guarantees: a rule gives the cotangent of every float argument, each of its argument's type; what a `keep` line names is
+//! elaborated beside the call and is an operand of the `ruled` node; a rule is elaborated once for equal types and static
+//! arguments.
+//! Leaves out: the derivatives of operations (`derivatives`), which use the same elaboration.
+
+use super::bind::Given;
+use super::context::{Building, Frame, FrameKind, Lowering, Outcome, Reported};
+use super::expression::cotangent_key;
+use super::mentions::mentions;
+use super::minimize::matches_below;
+use super::model::Site;
+use super::value::{Tensor, Value};
+use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region, RegionId};
+use crate::ir::op::Op;
+use crate::ir::types::TensorType;
+use bpc_lang::diagnostics::Diagnostic;
+use bpc_lang::program::{ItemId, Target};
+use bpc_lang::suggest::closest;
+use bpc_lang::tree::{Arg, Expr, ExprKind, Name, Rule, RuleKind, RuleUse, Span, Statement};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A rule that a call takes, with its arguments.
+pub(super) struct Chosen<'p> {
+    pub id: ItemId,
+    pub rule: &'p Rule,
+    pub given: Vec<Given>,
+}
+
+/// An argument or kept value as the region of a rule sees it.
+#[derive(Clone)]
+pub(super) enum Actual {
+    /// An input of this type.
+    Tensor(TensorType),
+    /// An input whose value did not survive; the sentence says why.
+    Gone(TensorType, String),
+    /// A static value.
+    Static(Value),
+    /// Not given by the caller.
+    Missing,
+}
+
+impl Actual {
+    fn text(&self) -> String {
+        match self {
+            Actual::Tensor(ty) => ty.to_string(),
+            Actual::Gone(ty, _) => format!("gone {ty}"),
+            Actual::Static(value) => value.text(),
+            Actual::Missing => "-".to_string(),
+        }
+    }
+}
+
+impl<'p> Lowering<'p> {
+    /// The rule that a call takes: from the command line, by `via`, by the nearest scope, or the nameless one.
+    pub fn choose_rule(
+        &mut self,
+        target: Target,
+        name: &str,
+        via: Option<&RuleUse>,
+        span: Span,
+    ) -> Outcome<Option<Chosen<'p>>> {
+        let site = self.frames.last().map_or_else(Vec::new, Frame::site);
+        let path: Vec<&str> = site.iter().map(String::as_str).collect();
+        let options = self.options;
+        for (index, choice) in options.grad_overrides.iter().enumerate() {
+            let pattern: Option<Vec<String>> =
+                choice.scope.as_ref().map(|scope| scope.split('.').map(str::to_string).collect());
+            if choice.target == name && pattern.is_none_or(|pattern| matches_below(&pattern, &path)) {
+                self.model.used_overrides.insert(index);
+                let rule = match rule_from_text(&choice.rule, span) {
+                    Ok(rule) => rule,
+                    Err(sentence) => {
+                        let title = format!("`--grad {name}={}`: {sentence}", choice.rule);
+                        return self.error("BP0404", title, span, "for this call");
+                    }
+                };
+                return self.named_rule(target, name, &rule, None).map(Some);
+            }
+        }
+        if let Some(rule) = via {
+            return self.named_rule(target, name, rule, None).map(Some);
+        }
+        let scope = self.model.scopes.iter_mut().rev().find(|scope| {
+            let inside = scope.choice.scope.as_ref().is_none_or(|pattern| matches_below(&pattern.segments, &path));
+            scope.choice.target.text == name && inside
+        });
+        if let Some(scope) = scope {
+            scope.used = true;
+            let (rule, module) = (scope.choice.rule.clone(), scope.module);
+            return self.named_rule(target, name, &rule, Some(module)).map(Some);
+        }
+        if let Target::Item(_) = target
+            && let Some((id, rule)) = self.program.rules_for(target).find(|(_, rule)| rule.name.is_none())
+        {
+            return Ok(Some(Chosen { id, rule, given: Vec::new() }));
+        }
+        Ok(None)
+    }
+
+    fn named_rule(
+        &mut self,
+        target: Target,
+        name: &str,
+        wanted: &RuleUse,
+        module: Option<bpc_lang::program::ModuleId>,
+    ) -> Outcome<Chosen<'p>> {
+        let rules: Vec<(ItemId, &'p Rule)> = self.program.rules_for(target).collect();
+        let by_name = |rule: &&'p Rule| rule.name.as_ref().is_some_and(|known| known.text == wanted.name.text);
+        let Some((id, rule)) = rules.iter().copied().find(|(_, rule)| by_name(rule)) else {
+            let known: Vec<&str> =
+                rules.iter().filter_map(|(_, rule)| rule.name.as_ref()).map(|name| name.text.as_str()).collect();
+            let title = format!("`{name}` has no rule `{}`", wanted.name.text);
+            let mut diagnostic = Diagnostic::error("BP0404", title, wanted.name.span, "unknown rule");
+            diagnostic = match closest(&wanted.name.text, known.iter().copied()) {
+                Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
+                None if known.is_empty() => {
+                    diagnostic.with_note(format!("no module that is in use has a rule for `{name}`"))
+                }
+                None => diagnostic.with_note(format!("its rules are: {}", known.join(", "))),
+            };
+            return Err(self.report(diagnostic));
+        };
+        // The arguments of a scope's rule mean what they mean at the scope.
+        let given = match module {
+            Some(module) => {
+                self.frames.push(Frame::new(module, FrameKind::Model, Vec::new()));
+                let given = self.arguments(&wanted.args);
+                self.frames.pop();
+                given?
+            }
+            None => self.arguments(&wanted.args)?,
+        };
+        if let Some(tensor) = given.iter().find(|argument| matches!(argument.value, Value::Tensor(_))) {
+            let span = tensor.span;
+            return self.error("BP0404", "the arguments of a rule are static", span, "this is a tensor");
+        }
+        Ok(Chosen { id, rule, given })
+    }
+
+    /// A call under a rule: a `ruled` node around its value.
+    pub fn ruled(
+        &mut self,
+        chosen: Chosen<'p>,
+        name: &str,
+        arguments: &[(&str, Option<Value>)],
+        value: Value,
+        span: Span,
+    ) -> Outcome<Value> {
+        let rule = chosen.rule;
+        let value = match value {
+            Value::Tensor(tensor) => tensor,
+            Value::Poison => return Err(Reported),
+            value if value.is_scalar() => return Ok(value),
+            other => {
+                let title = format!("`{name}` gives {}, and a rule is for one tensor", other.kind());
+                return self.error("BP0407", title, span, "no rule can be chosen here");
+            }
+        };
+        let given: Vec<&Value> = arguments.iter().filter_map(|(_, value)| value.as_ref()).collect();
+        if rule.target_params.len() < given.len()
+            || rule.target_params.len() > arguments.len()
+            || rule.results.len() != 1
+        {
+            let title = format!(
+                "the rule is for {} and {}, and `{name}` has {} and 1 result",
+                super::bind::count(rule.target_params.len(), "argument"),
+                super::bind::count(rule.results.len(), "result"),
+                super::bind::count(arguments.len(), "argument"),
+            );
+            return Err(self.report(
+                Diagnostic::error("BP0407", title, rule.target.span, "does not fit its target")
+                    .with_label(span, "used here"),
+            ));
+        }
+        let own = self.rule_parameters(&chosen, span)?;
+        let kept = self.kept_values(&chosen, &own, arguments, &value, span)?;
+        let gone = gone_arguments(rule);
+        let mut actuals = Vec::new();
+        let mut tensors: Vec<Tensor> = Vec::new();
+        for (param, (_, argument)) in rule.target_params.iter().zip(arguments) {
+            actuals.push(match argument {
+                None => Actual::Missing,
+                Some(Value::Tensor(tensor)) => {
+                    tensors.push(tensor.clone());
+                    if gone.contains(&param.name.text) {
+                        let why = format!(
+                            "`{}` does not survive the forward pass: a `keep` line replaces it",
+                            param.name.text
+                        );
+                        Actual::Gone(tensor.ty.clone(), why)
+                    } else {
+                        Actual::Tensor(tensor.ty.clone())
+                    }
+                }
+                Some(Value::Poison) => return Err(Reported),
+                Some(other) => Actual::Static(other.clone()),
+            });
+        }
+        let n_arguments = tensors.len() as u32;
+        let mut kept_actuals = Vec::new();
+        for (kept_name, kept_value) in kept {
+            let actual = match kept_value {
+                Value::Tensor(tensor) => {
+                    let ty = tensor.ty.clone();
+                    tensors.push(tensor);
+                    Actual::Tensor(ty)
+                }
+                other => Actual::Static(other),
+            };
+            kept_actuals.push((kept_name, actual));
+        }
+        let (body, gives) = self.rule_region(&chosen, &own, &actuals, &kept_actuals, &value.ty, span)?;
+        let text = rule_text(rule, &own);
+        let path = self.frame().site().join(".");
+        let site = if path.is_empty() { name.to_string() } else { path };
+        if self.model.recording {
+            let site = Site {
+                path: site.clone(),
+                function: name.to_string(),
+                rule: Some(text.clone()),
+                random: None,
+                forced: false,
+                span,
+            };
+            self.model.sites.push(site);
+        }
+        let op = Op::Ruled {
+            of: name.to_string(),
+            rule: text,
+            site,
+            arguments: n_arguments,
+            gives,
+            estimator: rule.kind == RuleKind::Estimator,
+            body,
+        };
+        let mut operands = vec![&value];
+        operands.extend(&tensors);
+        let result = self.emit(op, &operands, span)?;
+        Ok(Value::Tensor(Lowering::with_origins(result, value.origins.clone())))
+    }
+
+    /// The rule's own parameters by name.
+    fn rule_parameters(&mut self, chosen: &Chosen<'p>, span: Span) -> Outcome<Vec<(String, Value)>> {
+        let name = rule_name(chosen.rule);
+        let path = self.frames.last().map_or_else(Vec::new, Frame::site);
+        self.frames.push(Frame::new(chosen.id.module, FrameKind::Rule, path));
+        let result = self.bind(&name, &chosen.rule.params, chosen.given.clone(), span);
+        let frame = self.frames.pop().expect("bug in bpc: the frame of a rule is gone");
+        result?;
+        Ok(frame.scopes.into_iter().flatten().collect())
+    }
+
+    /// What the `keep` lines say, elaborated beside the call.
+    fn kept_values(
+        &mut self,
+        chosen: &Chosen<'p>,
+        own: &[(String, Value)],
+        arguments: &[(&str, Option<Value>)],
+        value: &Tensor,
+        span: Span,
+    ) -> Outcome<Vec<(String, Value)>> {
+        let rule = chosen.rule;
+        if !rule.body.statements.iter().any(|statement| matches!(statement, Statement::Keep { .. })) {
+            return Ok(Vec::new());
+        }
+        let needed = needed_lets(rule, |statement| matches!(statement, Statement::Keep { .. }));
+        let path = self.frames.last().map_or_else(Vec::new, Frame::site);
+        let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, path);
+        frame.scopes[0] = own.to_vec();
+        self.frames.push(frame);
+        let result = self.kept_in_frame(rule, &needed, arguments, value, span);
+        self.frames.pop();
+        result
+    }
+
+    fn kept_in_frame(
+        &mut self,
+        rule: &'p Rule,
+        needed: &BTreeSet<String>,
+        arguments: &[(&str, Option<Value>)],
+        value: &Tensor,
+        span: Span,
+    ) -> Outcome<Vec<(String, Value)>> {
+        self.bind_target(rule, arguments.iter().map(|(_, value)| value.clone()), span)?;
+        self.frame().define(&rule.results[0].text, Value::Tensor(value.clone()));
+        let mut kept = Vec::new();
+        for statement in &rule.body.statements {
+            match statement {
+                Statement::Let { names, value, .. } if names.iter().any(|name| needed.contains(&name.text)) => {
+                    self.let_line(names, value)?;
+                }
+                Statement::Keep { name, value, .. } => {
+                    let value = match value {
+                        Some(expr) => self.bound(super::context::Binding::Named(name.text.clone()), expr)?,
+                        None => {
+                            let place = Expr { kind: ExprKind::Name(name.text.clone()), span: name.span };
+                            self.expression(&place)?
+                        }
+                    };
+                    kept.push((name.text.clone(), value));
+                }
+                _ => {}
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Binds the parameters of the target as the rule writes them.
+    fn bind_target(&mut self, rule: &'p Rule, values: impl Iterator<Item = Option<Value>>, span: Span) -> Outcome<()> {
+        let name = rule_name(rule);
+        let mut given = Vec::new();
+        for (param, value) in rule.target_params.iter().zip(values) {
+            if let Some(value) = value {
+                given.push(Given { name: Some(Name { text: param.name.text.clone(), span }), value, span });
+            }
+        }
+        let params: Vec<bpc_lang::tree::Param> = rule
+            .target_params
+            .iter()
+            .filter(|param| {
+                param.default.is_some()
+                    || given.iter().any(|given| given.name.as_ref().is_some_and(|name| name.text == param.name.text))
+            })
+            .cloned()
+            .collect();
+        self.bind(&name, &params, given, span)
+    }
+
+    /// The region of a rule for arguments of these types: inputs are the tensor arguments, what is kept, the value, and its
+    /// cotangent; results are the cotangents of the arguments `gives`.
+    pub fn rule_region(
+        &mut self,
+        chosen: &Chosen<'p>,
+        own: &[(String, Value)],
+        actuals: &[Actual],
+        kept: &[(String, Actual)],
+        value: &TensorType,
+        span: Span,
+    ) -> Outcome<(RegionId, Vec<u32>)> {
+        let rule = chosen.rule;
+        let mut key = format!("{}.{} {value}", chosen.id.module.0, chosen.id.index);
+        own.iter().for_each(|(name, value)| key += &format!(" {name}={}", value.text()));
+        actuals.iter().for_each(|actual| key += &format!(" {}", actual.text()));
+        kept.iter().for_each(|(name, actual)| key += &format!(" {name}:{}", actual.text()));
+        if let Some(known) = self.rules.get(&key) {
+            return Ok(known.clone());
+        }
+        let region = Region::new(format!("{}.{}", rule.target.text, rule_name(rule)));
+        self.building.push(Building { region, scan: None, random: false });
+        let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, Vec::new());
+        frame.scopes[0] = own.to_vec();
+        self.frames.push(frame);
+        // The call is only interesting where its types decide; a rule's own mistakes are shown in the rule.
+        let result = self.rule_body(rule, actuals, kept, value, span);
+        self.frames.pop();
+        let building = self.building.pop().expect("bug in bpc: the region of a rule is gone");
+        let gives = result?;
+        let id = self.graph.add(building.region);
+        self.rules.insert(key, (id, gives.clone()));
+        Ok((id, gives))
+    }
+
+    fn rule_body(
+        &mut self,
+        rule: &'p Rule,
+        actuals: &[Actual],
+        kept: &[(String, Actual)],
+        value: &TensorType,
+        span: Span,
+    ) -> Outcome<Vec<u32>> {
+        let mut values = Vec::new();
+        let mut places = BTreeMap::new();
+        for (param, actual) in rule.target_params.iter().zip(actuals) {
+            let name = &param.name.text;
+            values.push(match actual {
+                Actual::Missing => None,
+                Actual::Static(value) => Some(value.clone()),
+                Actual::Tensor(ty) => {
+                    places.insert(name.clone(), (places.len() as u32, ty.clone()));
+                    Some(Value::Tensor(self.argument(name, ty)))
+                }
+                Actual::Gone(ty, why) => {
+                    places.insert(name.clone(), (places.len() as u32, ty.clone()));
+                    self.argument(name, ty);
+                    Some(Value::Gone(ty.clone(), why.as_str().into()))
+                }
+            });
+        }
+        self.bind_target(rule, values.into_iter(), span)?;
+        for (name, actual) in kept {
+            let value = match actual {
+                Actual::Tensor(ty) => Value::Tensor(self.argument(&format!("keep.{name}"), ty)),
+                Actual::Static(value) => value.clone(),
+                Actual::Gone(..) | Actual::Missing => Value::Poison,
+            };
+            self.frame().define(name, value);
+        }
+        let result = &rule.results[0].text;
+        let tensor = self.argument(&format!("value.{result}"), value);
+        self.frame().define(result, Value::Tensor(tensor));
+        let cotangent = self.argument(&format!("grad.{result}"), value);
+        self.frame().define(cotangent_key(result), Value::Tensor(cotangent));
+
+        let keeps = !kept.is_empty();
+        let needed =
+            needed_lets(rule, |statement| !matches!(statement, Statement::Keep { .. } | Statement::Let { .. }));
+        let mut lines = BTreeMap::new();
+        let before = self.diagnostics.len();
+        self.rule_statements(rule, &rule.body.statements, keeps.then_some(&needed), &places, &mut lines)?;
+        for param in &rule.target_params {
+            let name = &param.name.text;
+            if let Some((_, ty)) = places.get(name)
+                && ty.dtype.is_float()
+                && !lines.contains_key(name)
+                && self.diagnostics.len() == before
+            {
+                let title = format!("the rule `{}` gives no cotangent of `{name}`", rule_name(rule));
+                self.report(
+                    Diagnostic::error("BP0401", title, param.name.span, "a float argument without a `grad` line")
+                        .with_label(rule.target.span, "the target")
+                        .with_help(format!("add `grad {name} = ..`; `grad {name} = 0` says that none flows")),
+                );
+            }
+        }
+        if self.diagnostics.len() > before {
+            return Err(Reported);
+        }
+        let mut gives: Vec<(u32, String, NodeId)> =
+            lines.into_iter().map(|(name, node)| (places[&name].0, name, node)).collect();
+        gives.sort_unstable();
+        for (_, name, node) in &gives {
+            self.region().result(OutputRole::Value, name, *node);
+        }
+        Ok(gives.into_iter().map(|(place, ..)| place).collect())
+    }
+
+    fn argument(&mut self, name: &str, ty: &TensorType) -> Tensor {
+        let node = self.region().input(InputRole::Argument, name, ty.clone(), Provenance::default());
+        self.tensor_at(self.building.len() - 1, node)
+    }
+
+    fn rule_statements(
+        &mut self,
+        rule: &'p Rule,
+        statements: &[Statement],
+        needed: Option<&BTreeSet<String>>,
+        places: &BTreeMap<String, (u32, TensorType)>,
+        lines: &mut BTreeMap<String, NodeId>,
+    ) -> Outcome<()> {
+        for statement in statements {
+            match statement {
+                Statement::Let { names, value, .. } => {
+                    if needed.is_none_or(|needed| names.iter().any(|name| needed.contains(&name.text))) {
+                        // Reported, and poisoned: the lines that use it stay silent.
+                        let _ = self.let_line(names, value);
+                    }
+                }
+                Statement::Grad { name, value, span } => {
+                    if let Ok(node) = self.grad_line(rule, name, value, places)
+                        && lines.insert(name.text.clone(), node).is_some()
+                    {
+                        let title = format!("`{}` has two `grad` lines", name.text);
+                        self.report(Diagnostic::error("BP0402", title, *span, "the second one"));
+                    }
+                }
+                Statement::If { condition, then, otherwise, .. } => {
+                    let taken = if self.flag(condition)? { Some(then) } else { otherwise.as_ref() };
+                    if let Some(block) = taken {
+                        self.frame().scopes.push(Vec::new());
+                        let result = self.rule_statements(rule, &block.statements, None, places, lines);
+                        self.frame().scopes.pop();
+                        result?;
+                    }
+                }
+                Statement::Keep { .. } => {}
+                Statement::Result { span, .. } => {
+                    self.report(Diagnostic::error(
+                        "BP0301",
+                        "a rule has no value",
+                        *span,
+                        "only `let`, `keep` and `grad` lines",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn grad_line(
+        &mut self,
+        rule: &'p Rule,
+        name: &Name,
+        value: &Expr,
+        places: &BTreeMap<String, (u32, TensorType)>,
+    ) -> Outcome<NodeId> {
+        let Some((_, ty)) = places.get(&name.text).filter(|(_, ty)| ty.dtype.is_float()) else {
+            let declared = rule.target_params.iter().find(|param| param.name.text == name.text);
+            let label =
+                if declared.is_some() { "not a float tensor, so no cotangent" } else { "no argument of the target" };
+            let title = format!("the rule has a `grad` line for `{}`", name.text);
+            let mut diagnostic = Diagnostic::error("BP0402", title, name.span, label);
+            diagnostic = match declared {
+                Some(param) => diagnostic.with_label(param.name.span, "declared here").with_help("take the line out"),
+                None => diagnostic.with_label(rule.target.span, "the target"),
+            };
+            return Err(self.report(diagnostic));
+        };
+        let given = self.expression(value)?;
+        if given.is_scalar() {
+            let literal = self.literal(&given, ty.dtype, value.span)?;
+            return Ok(self.constant(literal, &ty.shape, value.span)?.node);
+        }
+        let tensor = self.as_tensor("grad", (given, value.span), ty.dtype)?;
+        if tensor.ty != *ty {
+            let (wanted, got) = (self.type_text(ty), self.type_text(&tensor.ty));
+            let title = format!("`{}` is {wanted}, and its cotangent is {got}", name.text);
+            let mut diagnostic = Diagnostic::error("BP0403", title, value.span, format!("this is {got}"));
+            if let Some(param) = rule.target_params.iter().find(|param| param.name.text == name.text) {
+                diagnostic = diagnostic.with_label(param.name.span, format!("this is {wanted}"));
+            }
+            if tensor.ty.dtype == ty.dtype && tensor.ty.elements() > ty.elements() {
+                diagnostic = diagnostic.with_help(format!("sum it to the shape: `sum_to(.., {}.shape)`", name.text));
+            }
+            return Err(self.report(diagnostic));
+        }
+        Ok(self.node_here(&tensor))
+    }
+}
+
+/// The name by which a rule is spoken of.
+pub(super) fn rule_name(rule: &Rule) -> String {
+    rule.name.as_ref().map_or_else(|| "exact".to_string(), |name| name.text.clone())
+}
+
+/// A rule with its arguments.
+fn rule_text(rule: &Rule, own: &[(String, Value)]) -> String {
+    let name = rule_name(rule);
+    let of = |param: &bpc_lang::tree::Param| {
+        let value = own.iter().find(|(known, _)| *known == param.name.text);
+        value.map(|(known, value)| format!("{known} = {}", value.text()))
+    };
+    let arguments: Vec<String> = rule.params.iter().filter_map(of).collect();
+    if arguments.is_empty() { name } else { format!("{name}({})", arguments.join(", ")) }
+}
+
+/// The names of `let` lines that the statements of one kind need, directly or by way of others.
+fn needed_lets(rule: &Rule, wanted: impl Fn(&Statement) -> bool) -> BTreeSet<String> {
+    let mut needed = BTreeSet::new();
+    for statement in rule.body.statements.iter().filter(|statement| wanted(statement)) {
+        mentions(statement, &mut needed);
+    }
+    for statement in rule.body.statements.iter().rev() {
+        if let Statement::Let { names, .. } = statement
+            && names.iter().any(|name| needed.contains(&name.text))
+        {
+            mentions(statement, &mut needed);
+        }
+    }
+    needed
+}
+
+/// The arguments that stand in `keep` lines, apart from those that are kept whole.
+fn gone_arguments(rule: &Rule) -> BTreeSet<String> {
+    let mut gone = needed_lets(rule, |statement| matches!(statement, Statement::Keep { value: Some(_), .. }));
+    for statement in &rule.body.statements {
+        if let Statement::Keep { name, value, .. } = statement {
+            let whole =
+                value.as_ref().is_none_or(|value| matches!(&value.kind, ExprKind::Name(own) if *own == name.text));
+            if whole {
+                gone.remove(&name.text);
+            }
+        }
+    }
+    gone
+}
+
+/// Reads `reinmax(temperature = 1.1)` as the command line gives it: a name, and numbers, flags or words by name.
+fn rule_from_text(text: &str, span: Span) -> Result<RuleUse, String> {
+    let name = |text: &str| Name { text: text.trim().to_string(), span };
+    let Some((head, rest)) = text.split_once('(') else {
+        return Ok(RuleUse { name: name(text), args: Vec::new(), span });
+    };
+    let inner = rest.trim_end().strip_suffix(')').ok_or("the closing parenthesis is missing")?;
+    let mut args = Vec::new();
+    for part in inner.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (keyword, value) = match part.split_once('=') {
+            Some((keyword, value)) => (Some(name(keyword)), value.trim()),
+            None => (None, part),
+        };
+        let (sign, digits) = value.strip_prefix('-').map_or((false, value), |digits| (true, digits));
+        let kind = match digits {
+            "true" => ExprKind::Bool(true),
+            "false" => ExprKind::Bool(false),
+            _ if digits.parse::<i64>().is_ok() => ExprKind::Integer(digits.to_string()),
+            _ if digits.parse::<f64>().is_ok() => ExprKind::Real(digits.to_string()),
+            _ => ExprKind::String(value.trim_matches('"').to_string()),
+        };
+        let mut value = Expr { kind, span };
+        if sign && !matches!(value.kind, ExprKind::String(_)) {
+            value = Expr { kind: ExprKind::Unary(bpc_lang::tree::UnaryOperator::Negate, Box::new(value)), span };
+        }
+        args.push(Arg { name: keyword, value });
+    }
+    Ok(RuleUse { name: name(head), args, span })
+}

@@ -1,0 +1,103 @@
+//! Names of sizes while a declaration is checked with representative numbers.
+//!
+//! Expects: distinct primes, so that two products agree only if they are the same product.
+//! Guarantees: a size that is a product of named primes (and a small number), or such a product plus or minus a small
+//! number, prints as that expression; every other number prints as itself.
+//! Leaves out: nothing else.
+
+/// Primes for dims: large enough that slices and windows of everyday code fit, small enough that products of eight
+/// stay far below 2^63.
+const DIMS: [u64; 30] = [
+    101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223,
+    227, 229, 233, 239, 241, 251, 257,
+];
+
+/// Which prime stands for which dim.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SizeNames {
+    names: Vec<(u64, String)>,
+    checking: bool,
+}
+
+impl SizeNames {
+    /// A prime that stands for the dim of this name; the same one each time.
+    pub fn representative(&mut self, name: &str) -> u64 {
+        if let Some((prime, _)) = self.names.iter().find(|(_, known)| known == name) {
+            return *prime;
+        }
+        let prime = DIMS[self.names.len() % DIMS.len()];
+        self.names.push((prime, name.to_string()));
+        prime
+    }
+
+    /// Whether sizes are representatives.
+    pub fn in_use(&self) -> bool {
+        self.checking
+    }
+
+    /// Names for representatives.
+    pub fn checking() -> SizeNames {
+        SizeNames { names: Vec::new(), checking: true }
+    }
+
+    /// A size as messages print it.
+    pub fn text(&self, size: u64) -> String {
+        if self.names.is_empty() || size < DIMS[0] - 8 {
+            return size.to_string();
+        }
+        if let Some(product) = self.product(size) {
+            return product;
+        }
+        for small in 1..=8 {
+            if let Some(product) = size.checked_sub(small).and_then(|rest| self.product(rest)) {
+                return format!("{product} + {small}");
+            }
+            if let Some(product) = self.product(size + small) {
+                return format!("{product} - {small}");
+            }
+        }
+        size.to_string()
+    }
+
+    fn product(&self, size: u64) -> Option<String> {
+        let mut rest = size;
+        let mut factors = Vec::new();
+        for (prime, name) in &self.names {
+            while rest > 0 && rest.is_multiple_of(*prime) {
+                rest /= prime;
+                factors.push(name.clone());
+            }
+        }
+        if factors.is_empty() || rest >= DIMS[0] {
+            return None;
+        }
+        if rest > 1 {
+            factors.insert(0, rest.to_string());
+        }
+        Some(factors.join("*"))
+    }
+
+    /// A sentence with its numbers replaced by names.
+    pub fn rename(&self, sentence: &str) -> String {
+        if self.names.is_empty() {
+            return sentence.to_string();
+        }
+        let mut renamed = String::new();
+        let mut digits = String::new();
+        let mut word = false;
+        for character in sentence.chars().chain(std::iter::once(' ')) {
+            if character.is_ascii_digit() && !word {
+                digits.push(character);
+                continue;
+            }
+            if !digits.is_empty() {
+                renamed.push_str(&digits.parse().map_or(digits.clone(), |size| self.text(size)));
+                digits.clear();
+            }
+            word = character.is_alphanumeric() || character == '_';
+            renamed.push(character);
+        }
+        renamed.pop();
+        renamed
+    }
+}

@@ -1,0 +1,154 @@
+//! Values of the elaborator: what an expression is while a program is lowered.
+//!
+//! Expects: nothing; plain data.
+//! Guarantees: a [`Value::Tensor`] always has the type of its node.
+//! Leaves out: what operations do with values (`operator`, `index`, `builtin`).
+
+use crate::ir::graph::NodeId;
+use crate::ir::types::{Dtype, TensorType};
+use bpc_lang::builtins::Builtin;
+use bpc_lang::program::ItemId;
+use bpc_lang::tree::Span;
+use std::rc::Rc;
+
+/// The value of an expression.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// A node of a region under construction.
+    Tensor(Tensor),
+    /// A whole number.
+    Integer(i64),
+    /// A real number.
+    Real(f64),
+    /// `true` or `false`.
+    Flag(bool),
+    /// A string.
+    Text(String),
+    /// A list; dims are lists of whole numbers.
+    List(Vec<Value>),
+    /// A dtype.
+    Dtype(Dtype),
+    /// Something that can be called.
+    Function(Callee),
+    /// Several results.
+    Tuple(Vec<Value>),
+    /// An argument that did not survive the forward pass: its type is known and nothing else. The sentence says why.
+    Gone(TensorType, Rc<str>),
+    /// An error was reported where this value should have come from.
+    Poison,
+}
+
+/// Something that can be called by name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Callee {
+    /// A declaration.
+    Item(ItemId),
+    /// A primitive.
+    Builtin(&'static Builtin),
+}
+
+/// A node with its type and the places that its sizes come from.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor {
+    /// The region under construction that holds the node: an index into the stack of regions.
+    pub level: usize,
+    /// The node.
+    pub node: NodeId,
+    /// Its type.
+    pub ty: TensorType,
+    /// For each axis, where its size comes from, if that is known.
+    pub origins: Vec<Option<Rc<Origin>>>,
+}
+
+/// Where a size comes from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// The dim in the text.
+    pub span: Span,
+    /// As it is written: `B`.
+    pub text: String,
+}
+
+impl Value {
+    /// What it is, for messages.
+    pub fn kind(&self) -> String {
+        match self {
+            Value::Tensor(tensor) => format!("a tensor {}", tensor.ty),
+            Value::Integer(value) => format!("the whole number {value}"),
+            Value::Real(value) => format!("the number {value}"),
+            Value::Flag(value) => format!("the flag {value}"),
+            Value::Text(value) => format!("the string \"{value}\""),
+            Value::List(_) => "a list".to_string(),
+            Value::Dtype(dtype) => format!("the dtype {dtype}"),
+            Value::Function(_) => "a function".to_string(),
+            Value::Tuple(parts) => format!("a tuple of {}", parts.len()),
+            Value::Gone(ty, _) => format!("a tensor {ty}"),
+            Value::Poison => "an error".to_string(),
+        }
+    }
+
+    /// The number, if it is static.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Value::Integer(value) => Some(*value as f64),
+            Value::Real(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a number or flag that is known at compile time.
+    pub fn is_scalar(&self) -> bool {
+        matches!(self, Value::Integer(_) | Value::Real(_) | Value::Flag(_))
+    }
+
+    /// A list of sizes.
+    pub fn dims(shape: &[u64]) -> Value {
+        Value::List(shape.iter().map(|size| Value::Integer(*size as i64)).collect())
+    }
+
+    /// A text that is equal for equal static values, for memo keys and the names of rules.
+    pub fn text(&self) -> String {
+        match self {
+            Value::Integer(value) => value.to_string(),
+            Value::Real(value) => format!("{value:?}"),
+            Value::Flag(value) => value.to_string(),
+            Value::Text(value) => format!("{value:?}"),
+            Value::List(values) => format!("[{}]", values.iter().map(Value::text).collect::<Vec<_>>().join(", ")),
+            Value::Dtype(dtype) => dtype.to_string(),
+            Value::Function(Callee::Item(item)) => format!("item {}.{}", item.module.0, item.index),
+            Value::Function(Callee::Builtin(builtin)) => builtin.name.to_string(),
+            Value::Tuple(values) => format!("({})", values.iter().map(Value::text).collect::<Vec<_>>().join(", ")),
+            Value::Tensor(tensor) => tensor.ty.to_string(),
+            Value::Gone(ty, _) => ty.to_string(),
+            Value::Poison => "error".to_string(),
+        }
+    }
+}
+
+/// Whether two static values are equal; values of different kinds are not.
+pub(super) fn equal(left: &Value, right: &Value) -> Option<bool> {
+    Some(match (left, right) {
+        (Value::Tensor(_) | Value::Gone(..) | Value::Poison, _) => return None,
+        (_, Value::Tensor(_) | Value::Gone(..) | Value::Poison) => return None,
+        (Value::Integer(a), Value::Integer(b)) => a == b,
+        (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
+            let mut all = a.len() == b.len();
+            for (a, b) in a.iter().zip(b) {
+                all &= equal(a, b)?;
+            }
+            all
+        }
+        (Value::Flag(a), Value::Flag(b)) => a == b,
+        (Value::Text(a), Value::Text(b)) => a == b,
+        (Value::Dtype(a), Value::Dtype(b)) => a == b,
+        (Value::Function(Callee::Item(a)), Value::Function(Callee::Item(b))) => a == b,
+        (Value::Function(Callee::Builtin(a)), Value::Function(Callee::Builtin(b))) => a.name == b.name,
+        // `bool` and `f32` are a dtype and the cast of that name.
+        (Value::Dtype(a), Value::Function(Callee::Builtin(b)))
+        | (Value::Function(Callee::Builtin(b)), Value::Dtype(a)) => a.name() == b.name,
+        _ => match (left.number(), right.number()) {
+            (Some(a), Some(b)) => a == b,
+            _ => false,
+        },
+    })
+}
