@@ -5,9 +5,13 @@
 //! (the `bpc` program beside this library does that).
 //! Leaves out: what runs beside the generated code (`bpc-runtime`).
 
+mod api;
 pub mod codegen;
 pub mod differentiate;
 pub mod egraph;
 pub mod ir;
 pub mod kernel;
 pub mod lower;
+pub mod pipeline;
+
+pub use api::{Error, Mode, Model, State, Step, Tensors, compile_file, compile_text};

@@ -1,0 +1,178 @@
+//! A program with the settings of its user.
+//!
+//! Expects: a file, or a text with a way to read what it uses.
+//! Guarantees: a [`Model`] exists only for a program that passed all checks.
+//! Leaves out: running it (`step`).
+
+use super::error::Error;
+use super::state::{State, tensor_type};
+use super::step::Step;
+use super::values::Tensors;
+use crate::ir::graph::OutputRole;
+use crate::ir::interpret::{self, Tensor};
+use crate::ir::types::TensorType;
+use crate::lower::{self, GradOverride, Options, Signature};
+use crate::pipeline::{self, Compilation};
+use bpc_lang::diagnostics::{Diagnostic, Severity};
+use bpc_lang::loader::load;
+use bpc_lang::program::Program;
+use bpc_runtime::error::DataError;
+use bpc_runtime::tensor::HostTensor;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A checked program, one of its models, and settings.
+#[derive(Clone, Debug)]
+pub struct Model {
+    program: Program,
+    options: Options,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Reads and checks a program.
+///
+/// ```no_run
+/// let mut step = bpc::compile_file("examples/digits.bp")?.jit()?;
+/// # Ok::<(), bpc::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the file cannot be read, or the program has errors.
+pub fn compile_file(path: impl AsRef<Path>) -> Result<Model, Error> {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| DataError::in_file(path, error.to_string(), "give the path of a .bp program"))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+    compile_text(&path.display().to_string(), &text, &mut read)
+}
+
+/// Checks a program that is in memory; `path` is what messages call it, `read` gives the texts of the modules beside it.
+///
+/// # Errors
+/// Where the program has errors.
+pub fn compile_text(path: &str, text: &str, read: &mut dyn FnMut(&str) -> Option<String>) -> Result<Model, Error> {
+    let (program, mut diagnostics) = load(path, text, read);
+    if diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error) {
+        diagnostics.extend(lower::check(&program));
+    }
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(Error::Program { diagnostics, sources: program.sources });
+    }
+    Ok(Model { program, options: Options::default(), warnings: diagnostics })
+}
+
+impl Model {
+    /// Chooses a model of the program; needed where there are several.
+    pub fn choose(mut self, model: impl Into<String>) -> Model {
+        self.options.model = Some(model.into());
+        self
+    }
+
+    /// Gives a size or setting of the model.
+    pub fn set(mut self, name: impl Into<String>, value: i64) -> Model {
+        self.options.sizes.insert(name.into(), value);
+        self
+    }
+
+    /// Chooses a gradient rule: `sample_onehot=reinmax`, `linear in blocks.*=wht(k = 2)`.
+    ///
+    /// # Errors
+    /// Where the text does not have this form.
+    pub fn choose_rule(mut self, choice: &str) -> Result<Model, Error> {
+        let Some((place, rule)) = choice.split_once('=') else {
+            return Err(Error::Call(format!(
+                "`{choice}` is no choice of a rule; write TARGET=RULE or 'TARGET in PATH=RULE'"
+            )));
+        };
+        let (target, scope) = match place.split_once(" in ") {
+            Some((target, scope)) => (target, Some(scope.trim().to_string())),
+            None => (place, None),
+        };
+        let (target, rule) = (target.trim().to_string(), rule.trim().to_string());
+        self.options.grad_overrides.push(GradOverride { target, scope, rule });
+        Ok(self)
+    }
+
+    /// Makes the values of a random site an input of the same name.
+    pub fn force(mut self, site: impl Into<String>) -> Model {
+        self.options.forced.insert(site.into());
+        self
+    }
+
+    /// Warnings about the program.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The inputs of the model, with the dims as they are written.
+    ///
+    /// # Errors
+    /// Where the program has no such model, or several and none is chosen.
+    pub fn signature(&self) -> Result<Signature, Error> {
+        lower::signature(&self.program, self.options.model.as_deref()).map_err(|diagnostics| self.error(diagnostics))
+    }
+
+    /// All stages of the compilation for inputs of these shapes.
+    ///
+    /// # Errors
+    /// Diagnostics, such as a dim that the shapes leave open.
+    pub fn compile(&self, inputs: &BTreeMap<String, TensorType>, training: bool) -> Result<Compilation, Error> {
+        let mut options = self.options.clone();
+        options.training = training;
+        options.sizes = lower::solve_dims(&self.program, options.model.as_deref(), &options.sizes, inputs)
+            .map_err(|diagnostics| self.error(diagnostics))?;
+        pipeline::compile(&self.program, &options).map_err(|diagnostics| self.error(diagnostics))
+    }
+
+    /// A handle that runs the model; code is generated for each shape when it first comes.
+    ///
+    /// # Errors
+    /// Where the program has no such model, or several and none is chosen.
+    pub fn jit(self) -> Result<Step, Error> {
+        Step::new(self, 1)
+    }
+
+    /// The same with several workers (0: one a core); results do not depend on their number.
+    ///
+    /// # Errors
+    /// As [`Model::jit`].
+    pub fn jit_with_threads(self, threads: usize) -> Result<Step, Error> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => given,
+        };
+        Step::new(self, threads)
+    }
+
+    /// The losses and `out` lines by the f64 reference interpreter, with the parameters of the state.
+    ///
+    /// # Errors
+    /// As for a compiled evaluation.
+    pub fn interpret(&self, state: &mut State, inputs: &Tensors) -> Result<Tensors, Error> {
+        let types = inputs.iter().map(|(name, tensor)| (name.to_string(), tensor_type(tensor))).collect();
+        let compilation = self.compile(&types, false)?;
+        state.prepare(&compilation)?;
+        let mut values = BTreeMap::new();
+        let kept = state.all();
+        for (name, tensor) in inputs.iter().chain(kept.iter().map(|(name, tensor)| (*name, tensor))) {
+            let tensor = Tensor::new(tensor_type(tensor), tensor.to_f64()).map_err(Error::Call)?;
+            values.insert(name.to_string(), tensor);
+        }
+        values.retain(|name, _| compilation.gradient.main().input_named(name).is_some());
+        let results = interpret::run(&compilation.gradient, &values).map_err(Error::Call)?;
+        let outputs = results.into_iter().filter(|(output, _)| output.role == OutputRole::Value);
+        outputs
+            .map(|(output, value)| Ok((output.name, HostTensor::from_slice(value.ty.shape.clone(), &value.data)?)))
+            .collect()
+    }
+
+    fn error(&self, diagnostics: Vec<Diagnostic>) -> Error {
+        Error::Program { diagnostics, sources: self.program.sources.clone() }
+    }
+}

@@ -1,0 +1,156 @@
+//! A model that runs: one compiled function for each mode and set of shapes.
+//!
+//! Expects: a checked model.
+//! Guarantees: a step either runs whole or not at all; inputs are checked by name, shape and dtype before it.
+//! Leaves out: loops over data.
+
+use super::error::Error;
+use super::model::Model;
+use super::state::{State, element, read, tensor_type, write};
+use super::values::Tensors;
+use crate::codegen::backend::Backend;
+use crate::codegen::cranelift::{self, Jit};
+use crate::codegen::jit::{AlignedBytes, JitStep};
+use crate::ir::types::TensorType;
+use crate::kernel::ir::{Buffer, BufferRole, Place};
+use crate::pipeline::Compilation;
+use bpc_runtime::pool::Context;
+use std::collections::BTreeMap;
+
+/// What a step does with the parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Updates them; `training` is true in the program.
+    Train,
+    /// Leaves them alone; `training` is false.
+    Evaluate,
+}
+
+/// A handle of a compiled model.
+///
+/// ```
+/// use ndarray::{array, Array2};
+/// let program = "
+/// use std.nn { dense, mse }
+/// use std.optim { sgd }
+/// model line {
+///     in x: f32[B, 1]
+///     in y: f32[B, 1]
+///     let fit = dense(x, 1)
+///     minimize mse(fit, y) using sgd(lr = 0.1)
+/// }";
+/// let mut step = bpc::compile_text("line.bp", program, &mut |_| None)?.jit()?;
+/// let mut state = bpc::State::new(0);
+/// let x: Array2<f32> = array![[0.0], [1.0], [2.0]];
+/// let y = x.mapv(|x| 3.0 * x - 1.0);
+/// let batch = bpc::Tensors::new().with("x", x.view()).with("y", y.view());
+/// for _ in 0..400 {
+///     step.step(&mut state, &batch)?;
+/// }
+/// let slope = state.parameters().scalar("fit.weight")?;
+/// assert!((slope - 3.0).abs() < 1e-2);
+/// # Ok::<(), bpc::Error>(())
+/// ```
+pub struct Step {
+    model: Model,
+    threads: usize,
+    context: Context,
+    specialisations: BTreeMap<(Mode, Vec<(String, TensorType)>), Specialisation>,
+}
+
+struct Specialisation {
+    compilation: Compilation,
+    code: JitStep,
+    workspace: AlignedBytes,
+    inputs: Vec<(String, usize, TensorType)>,
+    outputs: Vec<(String, usize, TensorType)>,
+}
+
+impl Step {
+    pub(super) fn new(model: Model, threads: usize) -> Result<Step, Error> {
+        model.signature()?;
+        Ok(Step { model, threads, context: Context::new(threads, 0), specialisations: BTreeMap::new() })
+    }
+
+    /// One training step: gives the losses and the `out` lines, and updates the state.
+    ///
+    /// # Errors
+    /// An input that is missing, unknown or of another type; diagnostics where the model does not compile for these shapes.
+    pub fn step(&mut self, state: &mut State, inputs: &Tensors) -> Result<Tensors, Error> {
+        self.run(Mode::Train, state, inputs)
+    }
+
+    /// The losses and `out` lines with the parameters as they are.
+    ///
+    /// # Errors
+    /// As [`Step::step`].
+    pub fn evaluate(&mut self, state: &mut State, inputs: &Tensors) -> Result<Tensors, Error> {
+        self.run(Mode::Evaluate, state, inputs)
+    }
+
+    /// Generates the code for these inputs if there is none yet; gives all stages of its compilation.
+    ///
+    /// # Errors
+    /// Diagnostics where the model does not compile for these shapes.
+    pub fn prepare(&mut self, mode: Mode, inputs: &Tensors) -> Result<&Compilation, Error> {
+        Ok(&self.specialisation(mode, inputs)?.compilation)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn run(&mut self, mode: Mode, state: &mut State, inputs: &Tensors) -> Result<Tensors, Error> {
+        self.specialisation(mode, inputs)?;
+        let key = (mode, types_of(inputs));
+        let Some(special) = self.specialisations.get_mut(&key) else {
+            unreachable!("bug in bpc: the specialisation was just made")
+        };
+        state.prepare(&special.compilation)?;
+        for (name, offset, ty) in &special.inputs {
+            let given = inputs.get(name).ok_or_else(|| Error::Call(format!("the input `{name}` ({ty}) is missing")))?;
+            if given.shape() != ty.shape || given.dtype() != element(ty.dtype) {
+                return Err(Error::Call(format!("the input `{name}` is {} and should be {ty}", given.type_text())));
+            }
+            write(&mut special.workspace, *offset, ty, given);
+        }
+        special.code.run(&self.context, &mut state.block, &mut special.workspace);
+        let outputs = special.outputs.iter();
+        Ok(outputs.map(|(name, offset, ty)| (name.clone(), read(&special.workspace, *offset, ty))).collect())
+    }
+
+    fn specialisation(&mut self, mode: Mode, inputs: &Tensors) -> Result<&Specialisation, Error> {
+        let key = (mode, types_of(inputs));
+        if !self.specialisations.contains_key(&key) {
+            let compilation = self.model.compile(&key.1.iter().cloned().collect(), mode == Mode::Train)?;
+            let code = Jit
+                .compile(&compilation.kernels)
+                .map_err(|error| Error::Call(format!("no code for this machine: {error}")))?;
+            let scratch_bytes = cranelift::scratch_bytes(&compilation.kernels) as usize;
+            if self.context.scratch_bytes() < scratch_bytes {
+                self.context = Context::new(self.threads, scratch_bytes);
+            }
+            let workspace = AlignedBytes::zeros(compilation.kernels.workspace_bytes as usize);
+            let buffers = compilation.kernels.buffers.values();
+            let (inputs, outputs) = (places(buffers.clone(), BufferRole::Data), places(buffers, BufferRole::Output));
+            self.specialisations.insert(key.clone(), Specialisation { compilation, code, workspace, inputs, outputs });
+        }
+        Ok(&self.specialisations[&key])
+    }
+}
+
+fn types_of(inputs: &Tensors) -> Vec<(String, TensorType)> {
+    inputs.iter().map(|(name, tensor)| (name.to_string(), tensor_type(tensor))).collect()
+}
+
+/// Name, offset and type of the workspace buffers of a role.
+fn places<'a>(buffers: impl Iterator<Item = &'a Buffer>, role: BufferRole) -> Vec<(String, usize, TensorType)> {
+    buffers
+        .filter(|buffer| buffer.role == role)
+        .filter_map(|buffer| match buffer.place {
+            Place::Workspace(offset) => Some((buffer.name.clone(), offset as usize, buffer.ty.clone())),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,208 @@
+//! The command line of `bpc`.
+//!
+//! Expects: nothing; clap reads it.
+//! Guarantees: options that several commands share are declared once.
+//! Leaves out: what the commands do.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A compiler for model programs in which the way a gradient is computed is part of the program.
+#[derive(Parser, Debug)]
+#[command(
+    name = "bpc",
+    version,
+    max_term_width = 110,
+    after_help = "\
+Examples:
+  bpc train examples/digits.bp                     train on the data that the program names
+  bpc check model.bp                               report every error of a program
+  bpc explain model.bp --set B=64                  gradient rules, rewrites, kernels and memory of a step
+  bpc run model.bp --inputs in.json --outputs out.json"
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Train a model on the data of its `train` block.
+    Train(Train),
+    /// Measure the outputs of a model on its evaluation data.
+    Eval(Eval),
+    /// Report every error of a program, compiling nothing.
+    Check {
+        /// The program.
+        program: PathBuf,
+    },
+    /// Show sites and rules, what they save, rewrites, kernels and memory of a training step.
+    Explain {
+        /// The program and its settings.
+        #[command(flatten)]
+        program: ProgramOptions,
+        /// Show how long each pass took.
+        #[arg(long)]
+        timings: bool,
+    },
+    /// Hold exact rules and the whole model to finite differences, estimators to their expectation.
+    GradCheck {
+        /// The program and its settings.
+        #[command(flatten)]
+        program: ProgramOptions,
+        /// Seed of parameters, inputs and cotangents.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Samples of an estimator that is too large to enumerate.
+        #[arg(long, default_value_t = 2000)]
+        samples: u32,
+    },
+    /// Print a stage of the compilation of a training step, or write an object file.
+    Compile {
+        /// The program and its settings.
+        #[command(flatten)]
+        program: ProgramOptions,
+        /// The stage.
+        #[arg(long, value_enum)]
+        emit: Stage,
+        /// Where to; standard output if absent (an object file needs a name).
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        /// Compile the evaluation of the model instead of a training step.
+        #[arg(long)]
+        eval: bool,
+    },
+    /// Compute the outputs of a model on given inputs.
+    Run(Run),
+}
+
+/// `bpc train`
+#[derive(Args, Debug)]
+pub struct Train {
+    /// The program and its settings.
+    #[command(flatten)]
+    pub program: ProgramOptions,
+    /// Data and workers.
+    #[command(flatten)]
+    pub work: WorkOptions,
+    /// Passes over the data, instead of the program's.
+    #[arg(long)]
+    pub epochs: Option<u64>,
+    /// Training steps, instead of the program's epochs.
+    #[arg(long, conflicts_with = "epochs")]
+    pub steps: Option<u64>,
+    /// Rows of a batch, instead of the program's.
+    #[arg(long)]
+    pub batch: Option<u64>,
+    /// Where to save the parameters after training (safetensors).
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Parameters to begin with.
+    #[arg(long, value_name = "FILE")]
+    pub params: Option<PathBuf>,
+}
+
+/// `bpc eval`
+#[derive(Args, Debug)]
+pub struct Eval {
+    /// The program and its settings.
+    #[command(flatten)]
+    pub program: ProgramOptions,
+    /// Data and workers.
+    #[command(flatten)]
+    pub work: WorkOptions,
+    /// The parameters.
+    #[arg(long, value_name = "FILE")]
+    pub params: PathBuf,
+    /// Rows of a batch, instead of the program's.
+    #[arg(long)]
+    pub batch: Option<u64>,
+}
+
+/// `bpc run`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// The program and its settings.
+    #[command(flatten)]
+    pub program: ProgramOptions,
+    /// Inputs: JSON ({"name": {"shape": [..], "dtype": "float64", "data": nested lists}}) or npz.
+    #[arg(long, value_name = "FILE")]
+    pub inputs: Option<PathBuf>,
+    /// Where to write the outputs (JSON or npz); JSON on standard output if absent.
+    #[arg(long, value_name = "FILE")]
+    pub outputs: Option<PathBuf>,
+    /// Parameters (safetensors, JSON or npz); initialised from the seed if absent.
+    #[arg(long, value_name = "FILE")]
+    pub params: Option<PathBuf>,
+    /// Give the values of a random site: NAME=FILE (JSON with one tensor, or npz).
+    #[arg(long, value_name = "NAME=FILE")]
+    pub force: Vec<String>,
+    /// Compute with the f64 reference interpreter instead of compiled code.
+    #[arg(long)]
+    pub interpret: bool,
+    /// Seed of parameters and random sites.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Workers; 0 for one a core.
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+}
+
+/// A program and how it is specialised.
+#[derive(Args, Debug, Clone)]
+pub struct ProgramOptions {
+    /// The program.
+    pub program: PathBuf,
+    /// The model, where the program has several.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// A size or setting of the model: B=128.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// A gradient rule: sample_onehot=reinmax, or 'linear in blocks.*=wht(k = 2)'.
+    #[arg(long, value_name = "TARGET=RULE")]
+    pub grad: Vec<String>,
+}
+
+/// Data and workers.
+#[derive(Args, Debug, Clone)]
+pub struct WorkOptions {
+    /// The folder that the paths of the program's data are relative to (default: the program's own).
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Seed of parameters, shuffling and random sites, instead of the program's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Workers; 0 for one a core. Results do not depend on it.
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+}
+
+/// Stages that can be printed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The words of the program.
+    Tokens,
+    /// The tree, as a canonical program.
+    Ast,
+    /// The graph after lowering.
+    Graph,
+    /// The graph with `vjp` nodes.
+    Grad,
+    /// What the e-graph pass did: rules that fired, sizes, costs.
+    Egraph,
+    /// The graph after the e-graph pass.
+    Optimized,
+    /// Loop nests, calls and the memory plan.
+    Kernels,
+    /// Cranelift's intermediate code.
+    Clif,
+    /// Machine code as text.
+    Asm,
+    /// An object file.
+    Obj,
+    /// The optimised graph in Graphviz's language.
+    Dot,
+}

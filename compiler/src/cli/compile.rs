@@ -1,0 +1,65 @@
+//! `bpc compile`: one stage of a compilation as text, or an object file.
+
+use super::arguments::{ProgramOptions, Stage};
+use super::{Failure, open};
+use bpc::codegen::cranelift;
+use bpc::ir::{dot, text};
+use bpc::kernel;
+use bpc_lang::parser;
+use bpc_runtime::error::DataError;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// Prints the stage, or writes it to `output`.
+pub fn run(options: &ProgramOptions, stage: Stage, output: Option<&Path>, eval: bool) -> Result<(), Failure> {
+    if matches!(stage, Stage::Tokens | Stage::Ast) {
+        return write(output, syntax(options, stage)?.as_bytes());
+    }
+    if stage == Stage::Obj && output.is_none() {
+        return Err(Failure::Usage("--emit obj wants a file: --output step.o".to_string()));
+    }
+    let compilation = open(options)?.compile(&BTreeMap::new(), !eval)?;
+    let backend = |error: String| Failure::Error(bpc::Error::Call(format!("no code for this machine: {error}")));
+    let bytes = match stage {
+        Stage::Tokens | Stage::Ast => unreachable!("bug in bpc: handled above"),
+        Stage::Graph => text::print(&compilation.lowered.graph).into_bytes(),
+        Stage::Grad => text::print(&compilation.gradient).into_bytes(),
+        Stage::Egraph => format!("{:#?}", compilation.report).into_bytes(),
+        Stage::Optimized => text::print(&compilation.optimized).into_bytes(),
+        Stage::Kernels => kernel::text::print(&compilation.kernels).into_bytes(),
+        Stage::Clif => cranelift::clif(&compilation.kernels).map_err(backend)?.into_bytes(),
+        Stage::Asm => cranelift::asm(&compilation.kernels).map_err(backend)?.into_bytes(),
+        Stage::Obj => cranelift::object(&compilation.kernels).map_err(backend)?,
+        Stage::Dot => dot::dot(&compilation.optimized).into_bytes(),
+    };
+    write(output, &bytes)
+}
+
+/// Tokens and tree need no correct program.
+fn syntax(options: &ProgramOptions, stage: Stage) -> Result<String, Failure> {
+    let path = &options.program;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| DataError::in_file(path, error.to_string(), "give the path of a .bp program"))?;
+    let mut sources = bpc_lang::source::Sources::default();
+    let file = sources.add(path.display().to_string(), text);
+    if stage == Stage::Tokens {
+        return Ok(String::new());
+    }
+    let (module, diagnostics) = parser::parse(&sources, file);
+    if diagnostics.is_empty() {
+        Ok(format!("{module:#?}"))
+    } else {
+        Err(bpc::Error::Program { diagnostics, sources }.into())
+    }
+}
+
+fn write(output: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
+    match output {
+        Some(path) => std::fs::write(path, bytes)
+            .map_err(|error| DataError::in_file(path, error.to_string(), "choose a file that can be written"))?,
+        // A closed pipe (`| head`) ends the output and is no error.
+        None => drop(std::io::stdout().write_all(bytes)),
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! The commands of the `bpc` program.
+//!
+//! Expects: the process's arguments.
+//! Guarantees: results go to standard output, everything else to standard error; exit status 0 fine, 1 the program or its data is wrong, 2 the
+//! command line is.
+//! Leaves out: everything a library user needs too (`bpc::api`).
+
+mod arguments;
+mod check;
+mod compile;
+mod data;
+mod eval;
+mod run;
+mod train;
+
+use arguments::{Arguments, Command, ProgramOptions};
+use bpc::Model;
+use bpc_lang::diagnostics::{Diagnostic, render};
+use bpc_lang::source::Sources;
+use clap::Parser;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+/// Why a command failed.
+pub enum Failure {
+    /// The program, its data or the machine.
+    Error(bpc::Error),
+    /// The command line.
+    Usage(String),
+}
+
+impl<E: Into<bpc::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Error(error.into())
+    }
+}
+
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Train(options) => train::run(&options),
+        Command::Eval(options) => eval::run(&options),
+        Command::Check { program } => check::run(&program),
+        Command::Explain { .. } | Command::GradCheck { .. } => Err(Failure::Usage(String::new())),
+        Command::Compile { program, emit, output, eval } => compile::run(&program, emit, output.as_deref(), eval),
+        Command::Run(options) => run::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Error(bpc::Error::Program { diagnostics, sources })) => {
+            report(&diagnostics, &sources);
+            ExitCode::from(1)
+        }
+        Err(Failure::Error(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints diagnostics to standard error, and how many errors there were.
+pub fn report(diagnostics: &[Diagnostic], sources: &Sources) {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for diagnostic in diagnostics {
+        eprintln!("{}\n", render(diagnostic, sources, colour));
+    }
+    match diagnostics.iter().filter(|diagnostic| diagnostic.severity == bpc_lang::diagnostics::Severity::Error).count()
+    {
+        0 => {}
+        1 => eprintln!("1 error"),
+        many => eprintln!("{many} errors"),
+    }
+}
+
+/// Loads a program and applies its options; warnings are printed.
+pub fn open(options: &ProgramOptions) -> Result<Model, Failure> {
+    let mut model = bpc::compile_file(&options.program)?;
+    report(model.warnings(), &model.program().sources);
+    if let Some(name) = &options.model {
+        model = model.choose(name);
+    }
+    for setting in &options.set {
+        let (name, value) = pair(setting, "--set wants NAME=VALUE, as in --set B=128")?;
+        let value =
+            value.parse().map_err(|_| Failure::Usage(format!("--set {setting}: `{value}` is no whole number")))?;
+        model = model.set(name, value);
+    }
+    for choice in &options.grad {
+        model = model.choose_rule(choice).map_err(|error| Failure::Usage(format!("--grad {choice}: {error}")))?;
+    }
+    Ok(model)
+}
+
+/// The two sides of `NAME=VALUE`.
+pub fn pair<'a>(text: &'a str, usage: &str) -> Result<(&'a str, &'a str), Failure> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.trim(), value.trim())),
+        _ => Err(Failure::Usage(format!("`{text}`: {usage}"))),
+    }
+}

@@ -1,0 +1,196 @@
+//! `bpc train`: epochs over the data of the `train` block.
+//!
+//! Expects: a program with a `train` block.
+//! Guarantees: metrics of an epoch are means over its rows; nothing but timing depends on the number of workers.
+//! Leaves out: resuming.
+
+use super::arguments::{ProgramOptions, Train, WorkOptions};
+use super::run::parameters;
+use super::{Failure, data, open};
+use bpc::{State, Step, Tensors};
+use bpc_runtime::checkpoint;
+use bpc_runtime::data::batches::{Batch, BatchSize, Batches, Plan};
+use bpc_runtime::data::dataset::Dataset;
+use bpc_runtime::tensor::HostTensor;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Trains and prints a summary.
+pub fn run(options: &Train) -> Result<(), Failure> {
+    let started = Instant::now();
+    let model = open(&options.program)?;
+    let mut settings = data::settings(&model, &folder(&options.program, &options.work))?;
+    if let Some(batch) = options.batch {
+        settings.batch = BatchSize::Rows(batch);
+    }
+    if let Some(seed) = options.work.seed {
+        settings.seed = seed;
+    }
+    let split = data::open(&model, &settings)?;
+    let names = field_names(&split.train);
+    let per_epoch = Batches::new(split.train.clone(), plan(&settings, 1))?.batches_per_epoch();
+    let steps = match (options.steps, options.epochs) {
+        (Some(steps), _) => steps,
+        (None, Some(epochs)) => epochs * per_epoch,
+        (None, None) => settings.steps.unwrap_or(settings.epochs.unwrap_or(1) * per_epoch),
+    };
+    let epochs = steps.div_ceil(per_epoch.max(1));
+    let mut state = State::new(settings.seed);
+    if let Some(path) = &options.params {
+        state.load(&parameters(path)?)?;
+    }
+    let mut step = model.jit_with_threads(options.work.threads)?;
+
+    let bar = progress_bar(steps);
+    let mut batches = Batches::new(split.train, plan(&settings, epochs))?.prefetch();
+    let mut done = 0;
+    let mut means = Means::default();
+    let mut last = BTreeMap::new();
+    let mut in_steps = 0.0;
+    while done < steps
+        && let Some(batch) = batches.next()
+    {
+        let batch = batch?;
+        let rows = rows_of(&batch);
+        let (epoch, index) = (batch.epoch, batch.index);
+        let inputs = named(&names, &batch.tensors);
+        batches.recycle(batch);
+        let before = Instant::now();
+        let outputs = step.step(&mut state, &inputs)?;
+        in_steps += before.elapsed().as_secs_f64();
+        means.add(&outputs, rows);
+        done += 1;
+        bar.set_position(done);
+        if index + 1 == per_epoch || done == steps {
+            last = means.take();
+            let mut line = format!("epoch {:>3}/{epochs}  {}", epoch + 1, text(&last));
+            if let Some(test) = &split.test {
+                let measured = evaluate(&mut step, &mut state, test.clone(), settings.batch)?;
+                line += &format!("  |  test {}", text(&measured));
+                last = measured;
+            }
+            bar.println(&line);
+            if bar.is_hidden() {
+                eprintln!("{line}");
+            }
+        } else if done % 16 == 0 {
+            bar.set_message(text(&means.peek()));
+        }
+    }
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{done} steps in {seconds:.2} s ({:.3} ms a step){}",
+        1000.0 * in_steps / done.max(1) as f64,
+        if last.is_empty() { String::new() } else { format!(": {}", text(&last)) }
+    );
+    if let Some(bad) = last.iter().find(|(_, value)| !value.is_finite()) {
+        eprintln!("warning: `{}` is {}; a smaller learning rate often helps", bad.0, bad.1);
+    }
+    if let Some(path) = &options.save {
+        save(path, &state)?;
+        println!("parameters saved to {}", path.display());
+    }
+    Ok(())
+}
+
+/// The folder that paths of the program's data are relative to.
+pub fn folder(program: &ProgramOptions, work: &WorkOptions) -> PathBuf {
+    let own = program.program.parent().unwrap_or(Path::new("."));
+    work.data.clone().unwrap_or_else(|| own.to_path_buf())
+}
+
+/// Means of the scalar outputs over a data set, in the order of the file.
+pub fn evaluate(
+    step: &mut Step,
+    state: &mut State,
+    dataset: Dataset,
+    batch: BatchSize,
+) -> Result<BTreeMap<String, f64>, Failure> {
+    let names = field_names(&dataset);
+    // Evaluation keeps nothing for a backward pass, so that larger batches cost little memory.
+    let batch = match batch {
+        BatchSize::Rows(rows) => BatchSize::Rows(rows.max(256)),
+        BatchSize::All => BatchSize::All,
+    };
+    let mut batches = Batches::new(dataset, Plan::evaluation(batch))?;
+    let mut means = Means::default();
+    let mut spare = Batch::default();
+    while let Some(batch) = batches.next_into(spare)? {
+        let outputs = step.evaluate(state, &named(&names, &batch.tensors))?;
+        means.add(&outputs, rows_of(&batch));
+        spare = batch;
+    }
+    Ok(means.take())
+}
+
+/// `loss 0.1234  accuracy 0.9876`
+pub fn text(values: &BTreeMap<String, f64>) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for (name, value) in values {
+        let part = format!("{name} {value:.4}");
+        if name.starts_with("loss") { parts.insert(0, part) } else { parts.push(part) }
+    }
+    parts.join("  ")
+}
+
+fn plan(settings: &data::Settings, epochs: u64) -> Plan {
+    Plan { batch: settings.batch, epochs, seed: settings.seed, shuffle: settings.shuffle }
+}
+
+fn field_names(dataset: &Dataset) -> Vec<String> {
+    dataset.fields().iter().map(|field| field.name().to_string()).collect()
+}
+
+fn rows_of(batch: &Batch) -> u64 {
+    batch.tensors.first().and_then(|tensor| tensor.shape().first().copied()).unwrap_or(1)
+}
+
+fn named(names: &[String], tensors: &[HostTensor]) -> Tensors {
+    names.iter().cloned().zip(tensors.iter().cloned()).collect()
+}
+
+fn progress_bar(steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {per_sec}, {eta} left  {msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Writes the parameters.
+fn save(path: &Path, state: &State) -> Result<(), Failure> {
+    let parameters = state.parameters();
+    let named: Vec<(String, HostTensor)> =
+        parameters.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+    Ok(checkpoint::save(path, &named, "{}")?)
+}
+
+/// Means of scalar outputs, weighted by rows.
+#[derive(Default)]
+struct Means {
+    sums: BTreeMap<String, f64>,
+    rows: u64,
+}
+
+impl Means {
+    fn add(&mut self, outputs: &Tensors, rows: u64) {
+        for (name, tensor) in outputs.iter().filter(|(_, tensor)| tensor.elements() == 1) {
+            *self.sums.entry(name.to_string()).or_default() += tensor.to_f64()[0] * rows as f64;
+        }
+        self.rows += rows;
+    }
+
+    fn peek(&self) -> BTreeMap<String, f64> {
+        self.sums.iter().map(|(name, sum)| (name.clone(), sum / self.rows.max(1) as f64)).collect()
+    }
+
+    fn take(&mut self) -> BTreeMap<String, f64> {
+        let means = self.peek();
+        *self = Means::default();
+        means
+    }
+}

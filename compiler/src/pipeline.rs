@@ -1,0 +1,52 @@
+//! The passes from a program to kernels, in order: the one place that knows the order.
+//!
+//! Expects: a program without errors and sizes for all dims of the model.
+//! Guarantees: in debug builds every graph and kernel program is verified before the next pass sees it.
+//! Leaves out: code generation, which belongs to a backend (`codegen`).
+
+use crate::differentiate::differentiate;
+use crate::egraph::{self, Limits, Report};
+use crate::ir::graph::Graph;
+use crate::ir::verify::verify;
+use crate::kernel::{self, ir::Program as Kernels};
+use crate::lower::{self, Derivatives, Lowered, Options};
+use bpc_lang::diagnostics::Diagnostic;
+use bpc_lang::program::Program;
+
+/// A model at fixed sizes, at every stage of its compilation.
+#[derive(Clone, Debug)]
+pub struct Compilation {
+    /// The graph with `grad` markers, and what is known about its inputs, parameters and sites.
+    pub lowered: Lowered,
+    /// The graph with `vjp` nodes.
+    pub gradient: Graph,
+    /// The graph that is computed.
+    pub optimized: Graph,
+    /// What the e-graph pass did.
+    pub report: Report,
+    /// Loop nests and calls.
+    pub kernels: Kernels,
+}
+
+/// Runs all passes.
+///
+/// # Errors
+/// Diagnostics of the program. A pass that breaks an invariant is a bug in bpc, and panics with the graph's errors.
+pub fn compile(program: &Program, options: &Options) -> Result<Compilation, Vec<Diagnostic>> {
+    let lowered = lower::lower(program, options)?;
+    check("lowering", &lowered.graph);
+    let gradient = differentiate(&lowered.graph, &mut Derivatives::new(program))?;
+    check("differentiation", &gradient);
+    let (optimized, report) = egraph::optimize(&gradient, &Limits::default());
+    check("the e-graph pass", &optimized);
+    let kernels = kernel::build(&optimized).unwrap_or_else(|error| panic!("bug in bpc: kernels: {error}"));
+    Ok(Compilation { lowered, gradient, optimized, report, kernels })
+}
+
+fn check(pass: &str, graph: &Graph) {
+    if cfg!(debug_assertions)
+        && let Err(errors) = verify(graph)
+    {
+        panic!("bug in bpc: after {pass}: {errors:?}");
+    }
+}
