@@ -729,3 +729,18 @@ fn graphs_of_the_file_tests() {
     }
     assert!(graphs > 20, "{graphs} graphs ran");
 }
+
+#[test]
+fn whole_numbers_are_scattered() {
+    let mut case = Case::new();
+    let indices = case.given(Dtype::I32, &[5], &[1i32, -1, 0, 1, 2]);
+    let updates = case.given(Dtype::I32, &[5, 2], &[1i32, 2, 3, 4, i32::MAX, 6, 7, 8, 9, 10]);
+    let narrow = case.given(Dtype::I32, &[2, 2], &[-1i32; 4]);
+    let wide_updates = case.given(Dtype::I64, &[5], &[1i64 << 40, 5, -3, 1, 9]);
+    let wide = case.given(Dtype::I64, &[3], &[-1i64; 3]);
+    case.program.steps.push(Step::ScatterAdd { indices, updates, target: narrow });
+    case.program.steps.push(Step::ScatterAdd { indices, updates: wide_updates, target: wide });
+    case.run(1);
+    assert_bits("i32", &case.get(narrow), &[i32::MAX, 6, 8, 10]);
+    assert_bits("i64", &case.get(wide), &[-3i64, (1 << 40) + 1, 9]);
+}

@@ -66,16 +66,6 @@ pub(super) fn reads(scalar: &Scalar) -> Option<Reads<'_>> {
     }
 }
 
-/// The scalars that a scalar uses.
-pub(super) fn operands(scalar: &Scalar) -> Vec<ValueId> {
-    match scalar {
-        Scalar::Unary(_, x) | Scalar::Cast(x, _) | Scalar::Gather { index: x, .. } => vec![*x],
-        Scalar::Binary(_, x, y) => vec![*x, *y],
-        Scalar::Select(condition, x, y) => vec![*condition, *x, *y],
-        _ => Vec::new(),
-    }
-}
-
 /// Whether a call of the runtime computes it.
 pub(super) fn is_heavy(stage: &Stage, id: ValueId) -> bool {
     match &stage.values[id] {
@@ -167,7 +157,7 @@ impl Section {
         for id in range.clone().rev().map(ValueId::new) {
             if used[id] > 0 {
                 section.live.push(id);
-                operands(&stage.values[id]).into_iter().for_each(|operand| used[operand] += 1);
+                stage.values[id].operands().into_iter().for_each(|operand| used[operand] += 1);
             }
         }
         section.live.reverse();
@@ -190,7 +180,7 @@ impl Section {
             Scalar::Reduced(_) => false,
             _ => true,
         };
-        let operands = operands(scalar);
+        let operands = scalar.operands();
         self.same[id] = own && operands.iter().all(|operand| self.same[*operand]);
         if !self.same[id] {
             let level = operands.iter().map(|operand| self.level[*operand]).max().unwrap_or(0);
@@ -209,7 +199,7 @@ impl Section {
     ) {
         let mut crosses: SecondaryMap<ValueId, bool> = SecondaryMap::new();
         for id in &self.live {
-            for operand in operands(&stage.values[*id]) {
+            for operand in stage.values[*id].operands() {
                 crosses[operand] |= self.level[*id] > self.level[operand];
             }
         }
@@ -224,7 +214,7 @@ impl Section {
             if let Scalar::Reduced(index) = scalar {
                 self.tile[id] = Some(sums[*index as usize]);
             } else if is_heavy(stage, id) {
-                let operands = operands(scalar);
+                let operands = scalar.operands();
                 for operand in operands.iter().copied() {
                     let again = self.is_again(stage, operand);
                     if !again || direct(stage, axis, operand).is_some() {
@@ -267,7 +257,7 @@ impl Section {
             if needed[id] || self.filled_by[id] == Some(piece) {
                 found.push(id);
                 if !self.in_tile(stage, id, piece) && !self.same[id] {
-                    operands(&stage.values[id]).into_iter().for_each(|operand| needed[operand] = true);
+                    stage.values[id].operands().into_iter().for_each(|operand| needed[operand] = true);
                 }
             }
         }
