@@ -56,7 +56,7 @@ pub struct Output {
 pub enum OutputRole {
     /// A value that the caller reads: a loss, an `out` line, a part of a scan, a cotangent.
     Value,
-    /// The next value of the parameter or state input of the same name.
+    /// The next value of the parameter, state or step input of the same name.
     Next,
 }
 

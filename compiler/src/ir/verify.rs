@@ -10,7 +10,7 @@
 //! 5. Inputs of `main` have any role but `argument`, at most one the role `seed` (u32[2]) and one `step` (i32[]);
 //!    inputs of other regions are arguments.
 //! 6. Results are tensors; those of one role differ in name. A `next` result stands in `main` only, and has the name
-//!    and the type of a parameter or state input.
+//!    and the type of a parameter, state or step input.
 //! 7. The body of a `scan` has one input for each operand, of its type (of a sequence: without the leading axis), and
 //!    one result for each carry, of its type, and for each stack, of its type without the leading axis.
 //! 8. The body of a `ruled` has inputs of the types of the arguments, of what is kept, of the value, and again of the
