@@ -1,13 +1,15 @@
 //! Language cases: `.bp` files in `tests/lang` say in comments what is wrong with them, or what their types are.
 //!
-//! `# error: BP0201 words` at the end of a line: a diagnostic of that code, with these words in its printed text, whose
+//! `# error: BP0201 words` at the end of a line: a diagnostic of that code, with these words in one of its sentences, whose
 //! primary place is on that line; on a line of its own: anywhere. Every diagnostic must be announced. `# set: B=4` gives a
 //! dim or setting; `# grad: target=rule` chooses a rule; `# force: place` forces a random place; `# type: name f32[4, 10]`
 //! states the type of an input, parameter, state or result; `# check only` leaves out the lowering of the model. A file
 //! without errors must lower to a graph that verifies, before and after differentiation.
 
 use bpc::differentiate::differentiate;
+use bpc::ir::copy::prune;
 use bpc::ir::graph::Graph;
+use bpc::ir::text::print;
 use bpc::ir::verify::verify;
 use bpc::lower::{Derivatives, GradOverride, Lowered, Options, check, lower};
 use bpc_lang::diagnostics::{Diagnostic, render};
@@ -101,9 +103,13 @@ fn run_case(path: &Path) -> Result<(), String> {
     for diagnostic in &diagnostics {
         let (line, _) = program.sources.line_column(diagnostic.primary.0.file, diagnostic.primary.0.start);
         let shown = render(diagnostic, &program.sources, false);
+        // Not the printed text: that holds the line with the announcement itself.
+        let labels = std::iter::once(&diagnostic.primary).chain(&diagnostic.secondary).map(|(_, label)| label);
+        let said: Vec<&String> =
+            std::iter::once(&diagnostic.title).chain(labels).chain(&diagnostic.notes).chain(&diagnostic.help).collect();
         let found = announced.iter().position(|(at, beside, words)| {
             let (code, fragment) = words.split_once(' ').unwrap_or((words, ""));
-            code == diagnostic.code && shown.contains(fragment) && (!beside || *at == line)
+            code == diagnostic.code && said.iter().any(|text| text.contains(fragment)) && (!beside || *at == line)
         });
         match found {
             Some(index) => drop(announced.remove(index)),
@@ -149,5 +155,27 @@ fn examples_lower() {
         }
         let (program, diagnostics, _) = compile(&path.display().to_string(), &text, &options, false);
         assert!(diagnostics.is_empty(), "{}", printed(&program, &diagnostics));
+    }
+}
+
+/// Every diagnostic of the cases as it is printed.
+#[test]
+fn diagnostics_read_well() {
+    for name in ["shape_conflicts", "rules", "names_of_sizes", "selector"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/lang/{name}.bp"));
+        let text = fs::read_to_string(path).unwrap();
+        let (program, diagnostics, _) = compile(&format!("{name}.bp"), &text, &options_of(&text), false);
+        insta::assert_snapshot!(name, printed(&program, &diagnostics));
+    }
+}
+
+/// Markers, keep lines and scans as the graph shows them.
+#[test]
+fn graphs_read_well() {
+    for name in ["kept", "scan"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/lang/{name}.bp"));
+        let text = fs::read_to_string(path).unwrap();
+        let (_, _, lowered) = compile(&format!("{name}.bp"), &text, &options_of(&text), false);
+        insta::assert_snapshot!(format!("graph_{name}"), print(&prune(&lowered.unwrap().graph)));
     }
 }

@@ -31,10 +31,8 @@ pub struct Settings {
 /// The settings of a model's `train` block; paths are relative to `folder`.
 pub fn settings(model: &Model, folder: &Path) -> Result<Settings, Failure> {
     let name = model.signature()?.model;
-    let block = train_block(model.program(), &name).map_err(|diagnostic| bpc::Error::Program {
-        diagnostics: vec![diagnostic],
-        sources: model.program().sources.clone(),
-    })?;
+    let block = train_block(model.program(), &name)
+        .map_err(|diagnostics| bpc::Error::Program { diagnostics, sources: model.program().sources.clone() })?;
     let Some(block) = block else {
         return Err(wrong(format!("the program has no `train {name}` block; add one that names the data")));
     };

@@ -80,7 +80,7 @@ impl Lowering<'_> {
         via: Option<&RuleUse>,
         span: Span,
     ) -> Outcome<Value> {
-        let places = self.assign(builtin.name, builtin.parameters, given, span)?;
+        let places = self.assign(builtin.name, builtin.parameters, given)?;
         if let Some(missing) = (0..builtin.required).find(|index| places[*index].is_none()) {
             let title = format!("`{}` is missing its argument `{}`", builtin.name, builtin.parameters[missing]);
             return self.error("BP0207", title, span, "not given");
@@ -179,7 +179,7 @@ impl Lowering<'_> {
     }
 
     /// Elaborates a body at the place of its call; gives its value and the values of the parameters.
-    fn inline(
+    pub fn inline(
         &mut self,
         id: ItemId,
         function: &Function,

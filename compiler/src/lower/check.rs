@@ -6,15 +6,17 @@
 //! Leaves out: the standard library, which tests of its own check.
 
 use super::Options;
-use super::bind::{Given, is_static, names_in};
+use super::bind::{Given, names_in};
+use super::choose::Chosen;
 use super::context::{Frame, FrameKind, Lowering, Outcome};
 use super::sizes::SizeNames;
+use super::types::is_static;
 use super::value::Value;
 use crate::ir::graph::{InputRole, Provenance};
 use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{ItemId, ModuleId, Program, Target};
-use bpc_lang::tree::{Dim, Function, Item, Optimizer, Param, ParamKind, Type};
+use bpc_lang::tree::{Dim, Function, Item, Optimizer, Param, ParamKind, Rule, Type};
 
 /// What is wrong with the declarations of the user's modules.
 pub fn check(program: &Program) -> Vec<Diagnostic> {
@@ -58,7 +60,7 @@ pub(super) fn check_item(program: &Program, id: ItemId) -> Vec<Diagnostic> {
     lowering.diagnostics
 }
 
-impl Lowering<'_> {
+impl<'p> Lowering<'p> {
     fn check_function(&mut self, id: ItemId, function: &Function, kind: FrameKind) -> Outcome<()> {
         self.frames.push(Frame::new(id.module, kind, Vec::new()));
         let result = self.function_in_frame(function);
@@ -177,26 +179,13 @@ impl Lowering<'_> {
         result
     }
 
-    fn rule_in_frame(
-        &mut self,
-        id: ItemId,
-        rule: &bpc_lang::tree::Rule,
-        target: ItemId,
-        function: &Function,
-    ) -> Outcome<()> {
+    fn rule_in_frame(&mut self, id: ItemId, rule: &'p Rule, target: ItemId, function: &Function) -> Outcome<()> {
         let Some(own) = self.representatives(&rule.params)? else { return Ok(()) };
         let Some(given) = self.representatives(&function.params)? else { return Ok(()) };
-        let _ = (id, own);
         let span = rule.target.span;
-        let call = bpc_lang::tree::RuleUse {
-            name: rule.name.clone().unwrap_or_else(|| rule.target.clone()),
-            args: Vec::new(),
-            span,
-        };
-        let via = rule.name.is_some() && rule.params.iter().all(|param| param.default.is_some());
-        if rule.name.is_some() && !via {
-            return Ok(());
-        }
-        self.call_function(target, function, given, via.then_some(&call), span).map(|_| ())
+        let (value, bound) = self.inline(target, function, FrameKind::Function, Vec::new(), given, span)?;
+        let names = function.params.iter().map(|param| param.name.text.as_str());
+        let arguments: Vec<(&str, Option<Value>)> = names.zip(bound.into_iter().map(Some)).collect();
+        self.ruled(Chosen { id, rule, given: own }, &function.name.text, &arguments, value, span).map(|_| ())
     }
 }

@@ -8,7 +8,7 @@
 use super::Options;
 use super::model::ModelState;
 use super::sizes::SizeNames;
-use super::value::{Origin, Tensor, Value};
+use super::value::{Origins, Tensor, Value};
 use crate::ir::graph::{Graph, InputRole, NodeId, Provenance, Region, RegionId};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, Literal, TensorType, Type};
@@ -16,7 +16,6 @@ use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{ItemId, ModuleId, Program};
 use bpc_lang::tree::Span;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 /// The mark of an error that has been reported.
 #[derive(Clone, Copy, Debug)]
@@ -344,7 +343,7 @@ impl<'p> Lowering<'p> {
     }
 
     /// A tensor whose axes come from the dims of a written type.
-    pub fn with_origins(mut tensor: Tensor, origins: Vec<Option<Rc<Origin>>>) -> Tensor {
+    pub fn with_origins(mut tensor: Tensor, origins: Origins) -> Tensor {
         if origins.len() == tensor.ty.rank() {
             tensor.origins = origins;
         }

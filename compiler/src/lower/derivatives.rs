@@ -5,8 +5,9 @@
 //! Leaves out: where the rules are used (`differentiate`).
 
 use super::Options;
+use super::choose::Chosen;
 use super::context::{Building, Lowering};
-use super::rule::{Actual, Chosen};
+use super::rule::Actual;
 use super::value::Value;
 use crate::differentiate::{DerivativeTable, Rule};
 use crate::ir::attribute::Attribute;
@@ -16,7 +17,7 @@ use crate::ir::types::TensorType;
 use bpc_lang::builtins;
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{Program, Target};
-use bpc_lang::tree::{Item, Span};
+use bpc_lang::tree::Item;
 use std::collections::BTreeMap;
 
 /// The derivatives that a program's texts give.
@@ -52,7 +53,7 @@ impl<'p> Derivatives<'p> {
                 None => operands.next().map_or(Actual::Missing, |ty| Actual::Tensor(ty.clone())),
             })
             .collect();
-        let span = Span { file: rule.target.span.file, ..rule.target.span };
+        let span = rule.target.span;
         let options = Options { training: true, ..Options::default() };
         let mut lowering = Lowering::new(self.program, &options);
         lowering.building = Vec::<Building>::new();

@@ -9,6 +9,7 @@ mod bind;
 mod builtin;
 mod call;
 mod check;
+mod choose;
 mod context;
 mod derivatives;
 mod expression;
@@ -24,6 +25,7 @@ mod signature;
 mod sizes;
 mod statement;
 mod train;
+mod types;
 mod value;
 
 pub use check::check;
@@ -96,7 +98,7 @@ pub struct Lowered {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn lower(program: &Program, options: &Options) -> Result<Lowered, Vec<Diagnostic>> {
-    let (id, model) = find_model(program, options.model.as_deref()).map_err(|diagnostic| vec![diagnostic])?;
+    let (id, model) = find_model(program, options.model.as_deref())?;
     let mut lowering = Lowering::new(program, options);
     lowering.model.recording = true;
     let outcome = lowering.model_body(id, model).and_then(|()| lowering.unused_choices(model));
@@ -104,10 +106,7 @@ pub fn lower(program: &Program, options: &Options) -> Result<Lowered, Vec<Diagno
     if failed || outcome.is_err() {
         return Err(lowering.diagnostics);
     }
-    let train = match train_block(program, &model.name.text) {
-        Ok(train) => train,
-        Err(diagnostic) => return Err(vec![diagnostic]),
-    };
+    let train = train_block(program, &model.name.text)?;
     let mut graph = lowering.graph;
     for building in lowering.building {
         graph.add(building.region);
@@ -127,7 +126,7 @@ pub fn lower(program: &Program, options: &Options) -> Result<Lowered, Vec<Diagno
 }
 
 /// The model of that name in the root module; without a name, the only one.
-fn find_model<'p>(program: &'p Program, name: Option<&str>) -> Result<(ItemId, &'p Model), Diagnostic> {
+fn find_model<'p>(program: &'p Program, name: Option<&str>) -> Result<(ItemId, &'p Model), Vec<Diagnostic>> {
     let items = program.modules[Program::ROOT.0 as usize].items.iter().enumerate();
     let models: Vec<(ItemId, &Model)> = items
         .filter_map(|(index, item)| match item {
@@ -137,29 +136,24 @@ fn find_model<'p>(program: &'p Program, name: Option<&str>) -> Result<(ItemId, &
         .collect();
     let start = Span { file: FileId(0), start: 0, end: 0 };
     let names: Vec<&str> = models.iter().map(|(_, model)| model.name.text.as_str()).collect();
-    match (name, &models[..]) {
-        (None, [model]) => Ok(*model),
-        (_, []) => Err(Diagnostic::error("BP0308", "the program has no model", start, "no `model` in this file")),
-        (None, _) => {
-            Err(Diagnostic::error("BP0308", "the program has several models", models[1].1.name.span, "which one?")
-                .with_help(format!("choose one: {}", names.join(", "))))
-        }
-        (Some(name), _) => match models.iter().find(|(_, model)| model.name.text == name) {
-            Some(model) => Ok(*model),
-            None => {
-                let diagnostic = Diagnostic::error(
-                    "BP0308",
-                    format!("there is no model `{name}`"),
-                    models[0].1.name.span,
-                    "a model",
-                );
-                Err(match closest(name, names.iter().copied()) {
-                    Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
-                    None => diagnostic.with_note(format!("the models are: {}", names.join(", "))),
-                })
+    let diagnostic = match (name, &models[..]) {
+        (None, [model]) => return Ok(*model),
+        (_, []) => Diagnostic::error("BP0308", "the program has no model", start, "no `model` in this file"),
+        (None, _) => Diagnostic::error("BP0308", "the program has several models", models[1].1.name.span, "which one?")
+            .with_help(format!("choose one: {}", names.join(", "))),
+        (Some(name), _) => {
+            if let Some(model) = models.iter().find(|(_, model)| model.name.text == name) {
+                return Ok(*model);
             }
-        },
-    }
+            let title = format!("there is no model `{name}`");
+            let diagnostic = Diagnostic::error("BP0308", title, models[0].1.name.span, "a model");
+            match closest(name, names.iter().copied()) {
+                Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
+                None => diagnostic.with_note(format!("the models are: {}", names.join(", "))),
+            }
+        }
+    };
+    Err(vec![diagnostic])
 }
 
 impl Lowering<'_> {

@@ -6,12 +6,11 @@
 //! Leaves out: the products (`builtin::product`).
 
 use super::context::{Lowering, Outcome, Reported};
-use super::value::{Origin, Tensor, Value, equal};
+use super::value::{Origins, Tensor, Value, equal};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, Literal};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::tree::{BinaryOperator, Span, UnaryOperator};
-use std::rc::Rc;
 
 /// A value and where it stands.
 pub(super) type Placed = (Value, Span);
@@ -280,10 +279,10 @@ impl Lowering<'_> {
         what: &str,
         tensors: &[(&Tensor, Span)],
         span: Span,
-    ) -> Outcome<(Vec<u64>, Vec<Option<Rc<Origin>>>)> {
+    ) -> Outcome<(Vec<u64>, Origins)> {
         let rank = tensors.iter().map(|(tensor, _)| tensor.ty.rank()).max().unwrap_or(0);
         let mut shape = vec![1; rank];
-        let mut origins: Vec<Option<Rc<Origin>>> = vec![None; rank];
+        let mut origins: Origins = vec![None; rank];
         let mut givers: Vec<usize> = vec![0; rank];
         for (index, (tensor, _)) in tensors.iter().enumerate() {
             let missing = rank - tensor.ty.rank();

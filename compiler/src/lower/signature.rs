@@ -51,7 +51,7 @@ pub struct Signature {
 /// # Errors
 /// Diagnostics, if there is no such model.
 pub fn signature(program: &Program, model: Option<&str>) -> Result<Signature, Vec<Diagnostic>> {
-    let (_, model) = find_model(program, model).map_err(|diagnostic| vec![diagnostic])?;
+    let (_, model) = find_model(program, model)?;
     let text = |span: bpc_lang::tree::Span| {
         program.sources.text(span.file).get(span.start as usize..span.end as usize).unwrap_or("").to_string()
     };
@@ -89,7 +89,7 @@ pub fn solve_dims(
     given: &BTreeMap<String, i64>,
     inputs: &BTreeMap<String, TensorType>,
 ) -> Result<BTreeMap<String, i64>, Vec<Diagnostic>> {
-    let (id, model) = find_model(program, model).map_err(|diagnostic| vec![diagnostic])?;
+    let (id, model) = find_model(program, model)?;
     let options = Options { sizes: given.clone(), ..Options::default() };
     let mut lowering = Lowering::new(program, &options);
     lowering.frames.push(Frame::new(id.module, FrameKind::Model, Vec::new()));

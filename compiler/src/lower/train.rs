@@ -56,7 +56,7 @@ pub struct TrainArgument {
 ///
 /// # Errors
 /// A diagnostic, if a value is not plain.
-pub fn train_block(program: &Program, model: &str) -> Result<Option<TrainBlock>, Diagnostic> {
+pub fn train_block(program: &Program, model: &str) -> Result<Option<TrainBlock>, Vec<Diagnostic>> {
     let items = &program.modules[Program::ROOT.0 as usize].items;
     let found = items.iter().find_map(|item| match item {
         Item::Train(train) if train.model.text == model => Some(train),
@@ -70,9 +70,8 @@ pub fn train_block(program: &Program, model: &str) -> Result<Option<TrainBlock>,
     Ok(Some(TrainBlock { entries, span: train.span }))
 }
 
-fn plain(expr: &Expr) -> Result<TrainValue, Diagnostic> {
-    let wrong =
-        |label: &str| Diagnostic::error("BP0312", "a `train` block holds plain values", expr.span, label.to_string());
+fn plain(expr: &Expr) -> Result<TrainValue, Vec<Diagnostic>> {
+    let wrong = |label: &str| vec![Diagnostic::error("BP0312", "a `train` block holds plain values", expr.span, label)];
     Ok(match &expr.kind {
         ExprKind::Integer(digits) => {
             TrainValue::Integer(digits.replace('_', "").parse().map_err(|_| wrong("does not fit in 64 bits"))?)

@@ -57,8 +57,11 @@ pub(super) struct Tensor {
     /// Its type.
     pub ty: TensorType,
     /// For each axis, where its size comes from, if that is known.
-    pub origins: Vec<Option<Rc<Origin>>>,
+    pub origins: Origins,
 }
+
+/// For each axis, where its size comes from, if that is known.
+pub(super) type Origins = Vec<Option<Rc<Origin>>>;
 
 /// Where a size comes from.
 #[derive(Debug)]

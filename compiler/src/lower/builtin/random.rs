@@ -5,7 +5,7 @@ use crate::ir::graph::{InputRole, Provenance};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, TensorType};
 use crate::lower::context::{Lowering, Outcome};
-use crate::lower::model::Site;
+use crate::lower::model::{Input, Site};
 use crate::lower::value::Value;
 
 impl Lowering<'_> {
@@ -31,6 +31,8 @@ impl Lowering<'_> {
         let provenance = Provenance { span: Some(arguments.span), backward: false };
         let forced = self.options.forced.contains(&name) && self.model.recording;
         let mut node = if forced {
+            let dims = ty.shape.iter().map(u64::to_string).collect();
+            self.model.inputs.push(Input { name: name.clone(), ty: ty.clone(), dims, span: arguments.span });
             self.building[0].region.input(InputRole::Data, name.clone(), ty.clone(), provenance)
         } else {
             let (seed, step) = (self.clock(InputRole::Seed).node, self.clock(InputRole::Step).node);

@@ -1,0 +1,139 @@
+//! Which rule a call takes.
+//!
+//! Expects: the frame of the call on top of the stack of frames.
+//! Guarantees: the command line wins over `via`, that over scopes, these over a nameless rule; an unknown rule is reported.
+//! Leaves out: what the rule computes (`rule`).
+
+use super::bind::Given;
+use super::context::{Frame, FrameKind, Lowering, Outcome};
+use super::minimize::matches_below;
+use super::value::Value;
+use bpc_lang::diagnostics::Diagnostic;
+use bpc_lang::program::{ItemId, ModuleId, Target};
+use bpc_lang::suggest::closest;
+use bpc_lang::tree::{Arg, Expr, ExprKind, Name, Rule, RuleUse, Span, UnaryOperator};
+
+/// A rule that a call takes, with its arguments.
+pub(super) struct Chosen<'p> {
+    pub id: ItemId,
+    pub rule: &'p Rule,
+    pub given: Vec<Given>,
+}
+
+impl<'p> Lowering<'p> {
+    /// The rule that a call takes: from the command line, by `via`, by the nearest scope, or the nameless one.
+    pub fn choose_rule(
+        &mut self,
+        target: Target,
+        name: &str,
+        via: Option<&RuleUse>,
+        span: Span,
+    ) -> Outcome<Option<Chosen<'p>>> {
+        let site = self.frames.last().map_or_else(Vec::new, Frame::site);
+        let path: Vec<&str> = site.iter().map(String::as_str).collect();
+        let options = self.options;
+        for (index, choice) in options.grad_overrides.iter().enumerate() {
+            let pattern: Option<Vec<String>> =
+                choice.scope.as_ref().map(|scope| scope.split('.').map(str::to_string).collect());
+            if choice.target == name && pattern.is_none_or(|pattern| matches_below(&pattern, &path)) {
+                self.model.used_overrides.insert(index);
+                let rule = match rule_from_text(&choice.rule, span) {
+                    Ok(rule) => rule,
+                    Err(sentence) => {
+                        let title = format!("`--grad {name}={}`: {sentence}", choice.rule);
+                        return self.error("BP0404", title, span, "for this call");
+                    }
+                };
+                return self.named_rule(target, name, &rule, None).map(Some);
+            }
+        }
+        if let Some(rule) = via {
+            return self.named_rule(target, name, rule, None).map(Some);
+        }
+        let scope = self.model.scopes.iter_mut().rev().find(|scope| {
+            let inside = scope.choice.scope.as_ref().is_none_or(|pattern| matches_below(&pattern.segments, &path));
+            scope.choice.target.text == name && inside
+        });
+        if let Some(scope) = scope {
+            scope.used = true;
+            let (rule, module) = (scope.choice.rule.clone(), scope.module);
+            return self.named_rule(target, name, &rule, Some(module)).map(Some);
+        }
+        if let Target::Item(_) = target
+            && let Some((id, rule)) = self.program.rules_for(target).find(|(_, rule)| rule.name.is_none())
+        {
+            return Ok(Some(Chosen { id, rule, given: Vec::new() }));
+        }
+        Ok(None)
+    }
+
+    fn named_rule(
+        &mut self,
+        target: Target,
+        name: &str,
+        wanted: &RuleUse,
+        module: Option<ModuleId>,
+    ) -> Outcome<Chosen<'p>> {
+        let rules: Vec<(ItemId, &'p Rule)> = self.program.rules_for(target).collect();
+        let by_name = |rule: &&'p Rule| rule.name.as_ref().is_some_and(|known| known.text == wanted.name.text);
+        let Some((id, rule)) = rules.iter().copied().find(|(_, rule)| by_name(rule)) else {
+            let known: Vec<&str> =
+                rules.iter().filter_map(|(_, rule)| rule.name.as_ref()).map(|name| name.text.as_str()).collect();
+            let title = format!("`{name}` has no rule `{}`", wanted.name.text);
+            let mut diagnostic = Diagnostic::error("BP0404", title, wanted.name.span, "unknown rule");
+            diagnostic = match closest(&wanted.name.text, known.iter().copied()) {
+                Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
+                None if known.is_empty() => {
+                    diagnostic.with_note(format!("no module that is in use has a rule for `{name}`"))
+                }
+                None => diagnostic.with_note(format!("its rules are: {}", known.join(", "))),
+            };
+            return Err(self.report(diagnostic));
+        };
+        // The arguments of a scope's rule mean what they mean at the scope.
+        let given = match module {
+            Some(module) => {
+                self.frames.push(Frame::new(module, FrameKind::Model, Vec::new()));
+                let given = self.arguments(&wanted.args);
+                self.frames.pop();
+                given?
+            }
+            None => self.arguments(&wanted.args)?,
+        };
+        if let Some(tensor) = given.iter().find(|argument| matches!(argument.value, Value::Tensor(_))) {
+            let span = tensor.span;
+            return self.error("BP0404", "the arguments of a rule are static", span, "this is a tensor");
+        }
+        Ok(Chosen { id, rule, given })
+    }
+}
+
+/// Reads `reinmax(temperature = 1.1)` as the command line gives it: a name, and numbers, flags or words by name.
+fn rule_from_text(text: &str, span: Span) -> Result<RuleUse, String> {
+    let name = |text: &str| Name { text: text.trim().to_string(), span };
+    let Some((head, rest)) = text.split_once('(') else {
+        return Ok(RuleUse { name: name(text), args: Vec::new(), span });
+    };
+    let inner = rest.trim_end().strip_suffix(')').ok_or("the closing parenthesis is missing")?;
+    let mut args = Vec::new();
+    for part in inner.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (keyword, value) = match part.split_once('=') {
+            Some((keyword, value)) => (Some(name(keyword)), value.trim()),
+            None => (None, part),
+        };
+        let (sign, digits) = value.strip_prefix('-').map_or((false, value), |digits| (true, digits));
+        let kind = match digits {
+            "true" => ExprKind::Bool(true),
+            "false" => ExprKind::Bool(false),
+            _ if digits.parse::<i64>().is_ok() => ExprKind::Integer(digits.to_string()),
+            _ if digits.parse::<f64>().is_ok() => ExprKind::Real(digits.to_string()),
+            _ => ExprKind::String(value.trim_matches('"').to_string()),
+        };
+        let mut value = Expr { kind, span };
+        if sign && !matches!(value.kind, ExprKind::String(_)) {
+            value = Expr { kind: ExprKind::Unary(UnaryOperator::Negate, Box::new(value)), span };
+        }
+        args.push(Arg { name: keyword, value });
+    }
+    Ok(RuleUse { name: name(head), args, span })
+}
