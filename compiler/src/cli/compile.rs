@@ -3,9 +3,10 @@
 use super::arguments::{ProgramOptions, Stage};
 use super::{Failure, open};
 use bpc::codegen::cranelift;
+use bpc::egraph;
 use bpc::ir::{dot, text};
 use bpc::kernel;
-use bpc_lang::parser;
+use bpc_lang::{parser, print};
 use bpc_runtime::error::DataError;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -25,7 +26,7 @@ pub fn run(options: &ProgramOptions, stage: Stage, output: Option<&Path>, eval: 
         Stage::Tokens | Stage::Ast => unreachable!("bug in bpc: handled above"),
         Stage::Graph => text::print(&compilation.lowered.graph).into_bytes(),
         Stage::Grad => text::print(&compilation.gradient).into_bytes(),
-        Stage::Egraph => format!("{:#?}", compilation.report).into_bytes(),
+        Stage::Egraph => egraph::report::text(&compilation.report).into_bytes(),
         Stage::Optimized => text::print(&compilation.optimized).into_bytes(),
         Stage::Kernels => kernel::text::print(&compilation.kernels).into_bytes(),
         Stage::Clif => cranelift::clif(&compilation.kernels).map_err(backend)?.into_bytes(),
@@ -44,11 +45,11 @@ fn syntax(options: &ProgramOptions, stage: Stage) -> Result<String, Failure> {
     let mut sources = bpc_lang::source::Sources::default();
     let file = sources.add(path.display().to_string(), text);
     if stage == Stage::Tokens {
-        return Ok(String::new());
+        return Ok(print::tokens(&sources, file));
     }
     let (module, diagnostics) = parser::parse(&sources, file);
     if diagnostics.is_empty() {
-        Ok(format!("{module:#?}"))
+        Ok(print::tree(&module))
     } else {
         Err(bpc::Error::Program { diagnostics, sources }.into())
     }

@@ -11,6 +11,7 @@ mod cost;
 mod expand;
 mod extract;
 mod language;
+pub mod report;
 pub mod rules;
 #[cfg(test)]
 mod tests;
