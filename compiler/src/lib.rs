@@ -12,6 +12,7 @@ pub mod egraph;
 pub mod ir;
 pub mod kernel;
 pub mod lower;
+pub mod measure;
 pub mod pipeline;
 
 pub use api::{Error, Mode, Model, State, Step, Tensors, compile_file, compile_text};

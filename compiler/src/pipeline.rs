@@ -33,13 +33,29 @@ pub struct Compilation {
 /// # Errors
 /// Diagnostics of the program. A pass that breaks an invariant is a bug in bpc, and panics with the graph's errors.
 pub fn compile(program: &Program, options: &Options) -> Result<Compilation, Vec<Diagnostic>> {
+    compile_observed(program, options, &mut |_| {})
+}
+
+/// The same; `passed` hears the name of each pass when it is over, so that a caller with a clock can time it.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_observed(
+    program: &Program,
+    options: &Options,
+    passed: &mut dyn FnMut(&'static str),
+) -> Result<Compilation, Vec<Diagnostic>> {
     let lowered = lower::lower(program, options)?;
     check("lowering", &lowered.graph);
+    passed("lower");
     let gradient = differentiate(&lowered.graph, &mut Derivatives::new(program))?;
     check("differentiation", &gradient);
+    passed("differentiate");
     let (optimized, report) = egraph::optimize(&gradient, &Limits::default());
     check("the e-graph pass", &optimized);
+    passed("e-graph");
     let kernels = kernel::build(&optimized).unwrap_or_else(|error| panic!("bug in bpc: kernels: {error}"));
+    passed("kernels");
     Ok(Compilation { lowered, gradient, optimized, report, kernels })
 }
 

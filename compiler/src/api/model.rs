@@ -123,11 +123,24 @@ impl Model {
     /// # Errors
     /// Diagnostics, such as a dim that the shapes leave open.
     pub fn compile(&self, inputs: &BTreeMap<String, TensorType>, training: bool) -> Result<Compilation, Error> {
+        self.compile_observed(inputs, training, &mut |_| {})
+    }
+
+    /// The same; `passed` hears the name of each pass when it is over.
+    ///
+    /// # Errors
+    /// As [`Model::compile`].
+    pub fn compile_observed(
+        &self,
+        inputs: &BTreeMap<String, TensorType>,
+        training: bool,
+        passed: &mut dyn FnMut(&'static str),
+    ) -> Result<Compilation, Error> {
         let mut options = self.options.clone();
         options.training = training;
         options.sizes = lower::solve_dims(&self.program, options.model.as_deref(), &options.sizes, inputs)
             .map_err(|diagnostics| self.error(diagnostics))?;
-        pipeline::compile(&self.program, &options).map_err(|diagnostics| self.error(diagnostics))
+        pipeline::compile_observed(&self.program, &options, passed).map_err(|diagnostics| self.error(diagnostics))
     }
 
     /// A handle that runs the model; code is generated for each shape when it first comes.

@@ -10,7 +10,9 @@ mod check;
 mod compile;
 mod data;
 mod eval;
+mod explain;
 mod run;
+mod table;
 mod train;
 
 use arguments::{Arguments, Command, ProgramOptions};
@@ -41,7 +43,8 @@ pub fn main() -> ExitCode {
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Check { program } => check::run(&program),
-        Command::Explain { .. } | Command::GradCheck { .. } => Err(Failure::Usage(String::new())),
+        Command::Explain { program, timings } => explain::run(&program, timings),
+        Command::GradCheck { .. } => Err(Failure::Usage(String::new())),
         Command::Compile { program, emit, output, eval } => compile::run(&program, emit, output.as_deref(), eval),
         Command::Run(options) => run::run(&options),
     };

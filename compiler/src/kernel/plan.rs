@@ -32,6 +32,8 @@ pub struct Peak {
     pub bytes: u64,
     /// Index of the step in the program.
     pub step: usize,
+    /// The moment, as [`Life`] counts.
+    pub moment: u64,
 }
 
 /// Gives every buffer its place.
@@ -140,7 +142,7 @@ pub fn lives(program: &Program) -> Vec<Life> {
 pub fn peak(program: &Program) -> Peak {
     let lives = lives(program);
     let mut moment = 0;
-    let mut peak = Peak { bytes: 0, step: 0 };
+    let mut peak = Peak { bytes: 0, step: 0, moment: 0 };
     for (index, step) in program.steps.iter().enumerate() {
         for now in moment + 1..=moment + moments(step) {
             let bytes = lives
@@ -149,7 +151,7 @@ pub fn peak(program: &Program) -> Peak {
                 .map(|life| program.buffers[life.buffer].ty.bytes())
                 .sum();
             if bytes > peak.bytes {
-                peak = Peak { bytes, step: index };
+                peak = Peak { bytes, step: index, moment: now };
             }
         }
         moment += moments(step);

@@ -16,7 +16,7 @@ mod vector;
 
 use super::backend::Backend;
 use super::jit::JitStep;
-use crate::kernel::ir::Program;
+use crate::kernel::ir::{Nest, Program};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
@@ -36,6 +36,11 @@ impl Backend for Jit {
         let main = module::generate(&mut module, program, &mut Listing::None)?;
         JitStep::new(module, main, program, scratch_bytes(program))
     }
+}
+
+/// Whether workers share the iterations of a nest.
+pub fn is_shared(nest: &Nest) -> bool {
+    step::is_shared(&kernel::Iterations::of(nest))
 }
 
 /// Bytes of scratch that each worker needs.

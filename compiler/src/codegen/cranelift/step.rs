@@ -23,6 +23,11 @@ const SHARED_NANOSECONDS: f64 = 20_000.0;
 /// About how long a worker is busy before it asks for more.
 const GRAIN_NANOSECONDS: f64 = 10_000.0;
 
+/// Whether workers share a nest.
+pub(super) fn is_shared(iterations: &Iterations) -> bool {
+    iterations.nanoseconds >= SHARED_NANOSECONDS && iterations.count > 1
+}
+
 /// The signature of the main function.
 pub(super) fn signature(convention: CallConv) -> Signature {
     let mut signature = Signature::new(convention);
@@ -87,7 +92,7 @@ impl Main<'_, '_> {
         let frame = emitter.builder.ins().stack_addr(types::I64, self.frame, 0);
         let workspace = emitter.workspace;
         let count = emitter.integer(iterations.count as i64);
-        if iterations.nanoseconds < SHARED_NANOSECONDS || iterations.count == 1 {
+        if !is_shared(iterations) {
             let scratch = emitter.call_runtime("bpc_scratch", &[self.context]);
             let scratch = scratch.expect("bug in bpc: bpc_scratch gives an address");
             let zero = emitter.integer(0);

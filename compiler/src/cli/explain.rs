@@ -1,0 +1,250 @@
+//! `bpc explain`: what a training step is made of.
+//!
+//! Expects: a program and sizes for all dims of the model.
+//! Guarantees: without `--timings` the same program gives the same page.
+//! Leaves out: measuring the step itself.
+
+use super::arguments::ProgramOptions;
+use super::table::{bytes, difference, operations, row, steps as simple, table};
+use super::{Failure, open};
+use bpc::codegen::backend::Backend;
+use bpc::codegen::cranelift::{self, Jit};
+use bpc::differentiate::differentiate;
+use bpc::egraph::{self, Limits, report};
+use bpc::kernel::ir::{Buffer, BufferRole, Program, Step};
+use bpc::kernel::{plan, schedule};
+use bpc::lower::{Derivatives, Site};
+use bpc::pipeline::Compilation;
+use bpc::{Model, measure};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// How many of the largest buffers at the peak are shown.
+const SHOWN: usize = 6;
+
+/// Prints the page.
+pub fn run(options: &ProgramOptions, timings: bool) -> Result<(), Failure> {
+    let mut clock = Instant::now();
+    let mut times: Vec<(&str, f64)> = Vec::new();
+    let mut lap = |pass| {
+        times.push((pass, clock.elapsed().as_secs_f64()));
+        clock = Instant::now();
+    };
+    let model = open(options)?;
+    lap("load and check");
+    let compilation = model.compile_observed(&BTreeMap::new(), true, &mut lap)?;
+    if timings {
+        Jit.compile(&compilation.kernels)
+            .map_err(|error| bpc::Error::Call(format!("no code for this machine: {error}")))?;
+        lap("code");
+    }
+    print!("{}", page(&model, &compilation));
+    if timings {
+        let rows: Vec<Vec<String>> =
+            times.iter().map(|(pass, seconds)| vec![pass.to_string(), format!("{:.1} ms", seconds * 1e3)]).collect();
+        print!("\nTime of each pass\n{}", table("lr", &rows));
+    }
+    Ok(())
+}
+
+fn page(model: &Model, compilation: &Compilation) -> String {
+    let parts = [
+        overview(compilation),
+        rules(model, compilation),
+        random(compilation),
+        format!("Rewrites (bpc compile --emit egraph says what they mean)\n{}", rewrites(&compilation.report)),
+        format!("Kernels of a training step, in order\n{}", kernels(&compilation.kernels)),
+        memory(&compilation.kernels),
+    ];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn overview(compilation: &Compilation) -> String {
+    let lowered = &compilation.lowered;
+    let mut out = format!("Model {}\n", lowered.model);
+    let mut rows: Vec<Vec<String>> = lowered
+        .inputs
+        .iter()
+        .map(|input| vec!["input".to_string(), input.name.clone(), input.ty.to_string()])
+        .collect();
+    for parameter in &lowered.parameters {
+        let kind = if parameter.trained { "parameter" } else { "parameter (not trained)" };
+        rows.push(vec![kind.to_string(), parameter.name.clone(), parameter.ty.to_string()]);
+    }
+    out += &table("lll", &rows);
+    let count: u64 = lowered.parameters.iter().map(|parameter| parameter.ty.elements()).sum();
+    let size: u64 = lowered.parameters.iter().map(|parameter| parameter.ty.bytes()).sum();
+    out += &format!("  {count} parameters, {}\n", bytes(size));
+    out += &format!("  {} a step\n", operations(measure::operations(&compilation.optimized)));
+    out += &format!(
+        "  residuals of the backward pass, before fusion: {}\n",
+        bytes(measure::residual_bytes(&compilation.optimized))
+    );
+    out
+}
+
+/// Calls under a rule, grouped by function and rule; named rules with their places.
+fn rules(model: &Model, compilation: &Compilation) -> String {
+    let mut groups: BTreeMap<(&str, &str), Vec<&Site>> = BTreeMap::new();
+    for site in &compilation.lowered.sites {
+        if let Some(rule) = &site.rule {
+            groups.entry((&site.function, rule)).or_default().push(site);
+        }
+    }
+    if groups.is_empty() {
+        return "Gradient rules: every call is differentiated through its body\n".to_string();
+    }
+    let mut rows = vec![row(["function", "rule", "calls", "saves residuals", "saves work", "places"])];
+    for ((function, rule), sites) in &groups {
+        let (residuals, work) = saved(model, compilation, function, rule);
+        let places: Vec<&str> = sites.iter().map(|site| site.path.as_str()).collect();
+        let places = if *rule == "exact" && places.len() > 3 {
+            format!("{}, .. {}", places[..2].join(", "), places[places.len() - 1])
+        } else {
+            places.join(", ")
+        };
+        rows.push(vec![function.to_string(), rule.to_string(), sites.len().to_string(), residuals, work, places]);
+    }
+    format!("Gradient rules, and what they save against the derivative of the body\n{}", table("llrrrl", &rows))
+}
+
+/// Compiles the model without the rule and compares.
+fn saved(model: &Model, compilation: &Compilation, function: &str, rule: &str) -> (String, String) {
+    let nothing = |why: &str| (why.to_string(), why.to_string());
+    let Some(plain) = measure::without_rule(&compilation.lowered.graph, function, rule) else {
+        return nothing("unused");
+    };
+    let Ok(gradient) = differentiate(&plain, &mut Derivatives::new(model.program())) else {
+        return nothing("(body has no derivative)");
+    };
+    let (plain, _) = egraph::optimize(&gradient, &Limits::default());
+    let compare =
+        |of: fn(&bpc::ir::graph::Graph) -> u64, unit| difference(of(&plain), of(&compilation.optimized), unit);
+    (compare(measure::residual_bytes, bytes), compare(measure::operations, operations))
+}
+
+fn random(compilation: &Compilation) -> String {
+    let mut rows = Vec::new();
+    for site in &compilation.lowered.sites {
+        if let Some(ty) = &site.random {
+            let from = if site.forced { "given from outside" } else { site.function.as_str() };
+            rows.push(vec![site.path.clone(), from.to_string(), ty.to_string()]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("Random sites (bpc run --force NAME=FILE gives one its values)\n{}", table("lll", &rows))
+}
+
+fn rewrites(what: &egraph::Report) -> String {
+    let rows: Vec<Vec<String>> =
+        report::fired(what).into_iter().map(|(name, count, _)| vec![count.to_string(), name.to_string()]).collect();
+    let mut out = format!(
+        "  cost by the model for one core: {} before, {} after; {} rounds\n",
+        report::duration(what.cost_before),
+        report::duration(what.cost_after),
+        what.rounds
+    );
+    what.limits_hit.iter().for_each(|limit| out += &format!("  stopped at a limit: {limit}\n"));
+    out + &table("rl", &rows)
+}
+
+fn kernels(program: &Program) -> String {
+    let mut rows = Vec::new();
+    collect(program, &program.steps, 0, &mut rows);
+    table("rllrl", &rows)
+}
+
+fn collect(program: &Program, steps: &[Step], depth: usize, rows: &mut Vec<Vec<String>>) {
+    for (index, step) in steps.iter().enumerate() {
+        let number = if depth == 0 { (index + 1).to_string() } else { String::new() };
+        let (name, loops, work, workers) = describe(program, step);
+        rows.push(vec![number, format!("{}{name}", "  ".repeat(depth)), loops, work, workers.to_string()]);
+        if let Step::Repeat(repeat) = step {
+            collect(program, &repeat.steps, depth + 1, rows);
+        }
+    }
+}
+
+/// Name, loops, work and who does it.
+fn describe(program: &Program, step: &Step) -> (String, String, String, &'static str) {
+    let sizes = |sizes: &[u64]| sizes.iter().map(u64::to_string).collect::<Vec<_>>().join(" x ");
+    match step {
+        Step::Nest(nest) => {
+            let mut loops: Vec<String> = Vec::new();
+            if !nest.outer.is_empty() {
+                loops.push(format!("each of {}", sizes(&nest.outer)));
+            }
+            for stage in &nest.stages {
+                let mut text = if stage.inner.is_empty() { String::new() } else { sizes(&stage.inner) };
+                if !stage.reduced.is_empty() {
+                    text += if text.is_empty() { "reduce " } else { " reduce " };
+                    text += &sizes(&stage.reduced);
+                }
+                loops.push(if text.is_empty() { "once".to_string() } else { text });
+            }
+            let workers = if cranelift::is_shared(nest) { "shared by workers" } else { "one worker" };
+            (nest.name.clone(), loops.join("; "), simple(schedule::work(nest)), workers)
+        }
+        Step::Product(product) => {
+            let batch: u64 = product.batch.iter().product();
+            let times =
+                if product.batch.is_empty() { String::new() } else { format!("{} times ", sizes(&product.batch)) };
+            let loops = format!("{times}m {} n {} k {}", product.m, product.n, product.k);
+            let work = operations(2 * product.m * product.n * product.k * batch);
+            ("product".to_string(), loops, work, "library")
+        }
+        Step::ScatterAdd { updates, .. } => {
+            let ty = &program.buffers[*updates].ty;
+            ("scatter_add".to_string(), sizes(&ty.shape), simple(ty.elements()), "library")
+        }
+        Step::Repeat(repeat) => {
+            let direction = if repeat.reverse { "turns, backward" } else { "turns" };
+            (repeat.name.clone(), format!("{} {direction}", repeat.length), String::new(), "")
+        }
+    }
+}
+
+fn memory(program: &Program) -> String {
+    let peak = plan::peak(program);
+    let mut rows = vec![
+        vec!["state".to_string(), bytes(program.state_bytes), "parameters, optimiser state, seed, step".to_string()],
+        vec![
+            "workspace".to_string(),
+            bytes(program.workspace_bytes),
+            "data, outputs and everything in between".to_string(),
+        ],
+    ];
+    let Some(step) = program.steps.get(peak.step) else {
+        return format!("Memory\n{}", table("lrl", &rows));
+    };
+    let mut place = format!("at step {}, {}", peak.step + 1, describe(program, step).0);
+    if peak.bytes > program.workspace_bytes {
+        place += "; a value and the one it overwrites in place both count";
+    }
+    rows.push(vec!["peak".to_string(), bytes(peak.bytes), place]);
+    let mut alive: Vec<&Buffer> = plan::lives(program)
+        .iter()
+        .filter(|life| life.first <= peak.moment && peak.moment <= life.last)
+        .map(|life| &program.buffers[life.buffer])
+        .collect();
+    alive.sort_by_key(|buffer| std::cmp::Reverse(buffer.ty.bytes()));
+    let what = |buffer: &Buffer| match buffer.role {
+        BufferRole::Data => format!("input {}", buffer.name),
+        BufferRole::Output => format!("output {}", buffer.name),
+        _ => "in between".to_string(),
+    };
+    let shown: Vec<Vec<String>> = alive
+        .iter()
+        .take(SHOWN)
+        .map(|buffer| vec![bytes(buffer.ty.bytes()), buffer.ty.to_string(), what(buffer)])
+        .collect();
+    let mut out =
+        format!("Memory\n{}Alive at the peak, the largest first\n{}", table("lrl", &rows), table("rll", &shown));
+    if alive.len() > SHOWN {
+        let rest: u64 = alive[SHOWN..].iter().map(|buffer| buffer.ty.bytes()).sum();
+        out += &format!("  and {} more with {}\n", alive.len() - SHOWN, bytes(rest));
+    }
+    out
+}

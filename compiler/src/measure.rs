@@ -1,0 +1,95 @@
+//! What a graph costs, in the units in which people compare methods: residual bytes and floating-point operations.
+//!
+//! Expects: graphs of a training step; operations and residuals of one after the e-graph pass.
+//! Guarantees: depends on the graph alone.
+//! Leaves out: fusion, which computes some residuals anew, and time (`egraph`'s cost model).
+
+use crate::ir::copy::live;
+use crate::ir::graph::{Graph, NodeId, OutputRole, Region, RegionId};
+use crate::ir::op::{Op, OpClass};
+use crate::ir::types::Type;
+use cranelift_entity::EntitySet;
+
+/// Bytes of the values that losses and `out` lines are computed from and that the rest of the step (the backward pass)
+/// reads again. Parameters and data are there anyway and do not count.
+pub fn residual_bytes(graph: &Graph) -> u64 {
+    let main = graph.main();
+    let values = main.results.iter().filter(|output| output.role == OutputRole::Value).map(|output| output.node);
+    let forward = live(main, values);
+    let mut kept: EntitySet<NodeId> = EntitySet::with_capacity(main.nodes.len());
+    for (_, node) in main.nodes.iter().filter(|(id, node)| !forward.contains(*id) && !is_view(&node.op)) {
+        for operand in &node.operands {
+            let base = base(main, *operand);
+            if forward.contains(base) && !matches!(main.nodes[base].op.class(), OpClass::Source) {
+                kept.insert(base);
+            }
+        }
+    }
+    let bytes = |id: NodeId| main.nodes[id].ty.tensor().map_or(0, |ty| ty.bytes());
+    main.nodes.keys().filter(|id| kept.contains(*id)).map(bytes).sum()
+}
+
+/// The node whose memory a chain of views looks at.
+fn base(region: &Region, mut id: NodeId) -> NodeId {
+    while is_view(&region.nodes[id].op) {
+        id = region.nodes[id].operands[0];
+    }
+    id
+}
+
+fn is_view(op: &Op) -> bool {
+    matches!(op.class(), OpClass::View) && !matches!(op, Op::Concat { .. } | Op::Pad { .. })
+}
+
+/// Arithmetic operations of the main region: two for each multiplication with its addition in a product, one for each
+/// element of everything elementwise (whatever it is) and each element that a reduction reads; loops by their turns.
+pub fn operations(graph: &Graph) -> u64 {
+    let mut of_regions: Vec<u64> = Vec::new();
+    for region in graph.regions.values() {
+        let count =
+            region.nodes.values().fold(0u64, |sum, node| sum.saturating_add(of_node(region, node, &of_regions)));
+        of_regions.push(count);
+    }
+    of_regions.last().copied().unwrap_or(0)
+}
+
+fn of_node(region: &Region, node: &crate::ir::graph::Node, of_regions: &[u64]) -> u64 {
+    let elements = |ty: &Type| ty.tensor().map_or(0, |ty| ty.elements());
+    let result = elements(&node.ty);
+    match (&node.op, node.op.class()) {
+        (Op::Scan { body, length, .. }, _) => of_regions[body.as_u32() as usize].saturating_mul(*length),
+        (Op::Matmul {}, _) => {
+            let inner = region.tensor(node.operands[0]).shape.last().copied().unwrap_or(1);
+            result.saturating_mul(2).saturating_mul(inner)
+        }
+        (Op::Unwindows { .. } | Op::ScatterAdd { .. }, _) | (_, OpClass::Reduction) => {
+            elements(&region.nodes[node.operands[node.operands.len() - 1]].ty)
+        }
+        (_, OpClass::Unary(_) | OpClass::Binary(_) | OpClass::Elementwise) | (Op::Random { .. }, _) => result,
+        _ => 0,
+    }
+}
+
+/// The graph in which calls of `function` under `rule` are plain calls, differentiated through their bodies; gives
+/// `None` if there is no such call.
+pub fn without_rule(graph: &Graph, function: &str, rule: &str) -> Option<Graph> {
+    let mut plain = graph.clone();
+    let mut found = false;
+    let regions: Vec<RegionId> = plain.regions.keys().collect();
+    for region in regions {
+        let nodes: Vec<NodeId> = plain.regions[region].nodes.keys().collect();
+        for id in nodes {
+            let node = &mut plain.regions[region].nodes[id];
+            // A reshape to the same shape passes its operand on.
+            if let (Op::Ruled { of, rule: known, .. }, Some(ty)) = (&node.op, node.ty.tensor())
+                && of == function
+                && known == rule
+            {
+                node.op = Op::Reshape { shape: ty.shape.clone() };
+                node.operands.truncate(1);
+                found = true;
+            }
+        }
+    }
+    found.then_some(plain)
+}
