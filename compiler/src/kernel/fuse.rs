@@ -15,6 +15,9 @@ use super::ir::{AffineMap, BufferId, Nest, Program, Scalar, Stage, Step, ValueId
 use cranelift_entity::SecondaryMap;
 use std::collections::BTreeMap;
 
+/// A way to make one nest of two.
+type Attempt = fn(&Program, &Nest, &Nest) -> Option<Nest>;
+
 /// How far back a nest looks for another one to join.
 const WINDOW: usize = 48;
 /// The most scalars in a stage.
@@ -35,7 +38,7 @@ pub fn fuse(program: &Program, steps: Vec<Step>) -> Vec<Step> {
             // Everything before this index may be read.
             let first = writes.iter().rposition(|list| list.iter().any(|buffer| reads.contains(buffer))).unwrap_or(0);
             let first = first.max(done.len().saturating_sub(WINDOW));
-            let attempts: [fn(&Program, &Nest, &Nest) -> Option<Nest>; 2] = [join_stage, add_stage];
+            let attempts: [Attempt; 2] = [join_stage, add_stage];
             let joined = attempts.iter().find_map(|attempt| {
                 (first..done.len()).rev().find_map(|index| {
                     let Step::Nest(earlier) = &done[index] else { return None };
