@@ -4,7 +4,7 @@
 //! Guarantees: a graph of the same inputs and results in which no operation speaks about gradients and every region is
 //! `main` or the body of a scan; by the cost model never worse than the expanded graph; the same graph gives the same result. Limits
 //! are counts and are reported; hitting one is safe.
-//! Leaves out: fusion and memory (`kernel`), exchange of values between a scan and its surroundings.
+//! Leaves out: fusion and memory (`kernel`); moving work out of the body of a scan.
 
 mod analysis;
 mod cost;
@@ -13,10 +13,10 @@ mod extract;
 mod language;
 pub mod report;
 pub mod rules;
+mod scan_dead;
 #[cfg(test)]
 mod tests;
 
-use crate::ir::copy::prune;
 use crate::ir::graph::{Graph, RegionId};
 use crate::ir::op::Op;
 use analysis::EGraph;
@@ -96,7 +96,11 @@ fn optimize_with(graph: &Graph, limits: &Limits, rules: &[&Rule]) -> (Graph, Rep
         costs.insert(id, region_cost);
         (report.cost_before, report.cost_after) = (plain_cost, region_cost);
     }
-    (prune(&result), report)
+    let (result, dropped) = scan_dead::drop_dead_parts(&result);
+    if dropped > 0 {
+        report.fired.insert("scan-dead", dropped);
+    }
+    (result, report)
 }
 
 /// Main and the bodies of all scans that run when main runs, also those in rules; in the order of their ids.
