@@ -9,6 +9,7 @@ mod api;
 pub mod codegen;
 pub mod differentiate;
 pub mod egraph;
+pub mod gradcheck;
 pub mod ir;
 pub mod kernel;
 pub mod lower;

@@ -11,6 +11,7 @@ mod compile;
 mod data;
 mod eval;
 mod explain;
+mod grad_check;
 mod run;
 mod table;
 mod train;
@@ -29,6 +30,8 @@ pub enum Failure {
     Error(bpc::Error),
     /// The command line.
     Usage(String),
+    /// A gradient is not what its rule claims; the table says which.
+    Gradient,
 }
 
 impl<E: Into<bpc::Error>> From<E> for Failure {
@@ -44,7 +47,7 @@ pub fn main() -> ExitCode {
         Command::Eval(options) => eval::run(&options),
         Command::Check { program } => check::run(&program),
         Command::Explain { program, timings } => explain::run(&program, timings),
-        Command::GradCheck { .. } => Err(Failure::Usage(String::new())),
+        Command::GradCheck { program, seed, samples } => grad_check::run(&program, seed, samples),
         Command::Compile { program, emit, output, eval } => compile::run(&program, emit, output.as_deref(), eval),
         Command::Run(options) => run::run(&options),
     };
@@ -56,6 +59,10 @@ pub fn main() -> ExitCode {
         }
         Err(Failure::Error(error)) => {
             eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Gradient) => {
+            eprintln!("error: a gradient differs from finite differences; see `FAILS` above");
             ExitCode::from(1)
         }
         Err(Failure::Usage(message)) => {

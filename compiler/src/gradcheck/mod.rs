@@ -1,0 +1,23 @@
+//! Gradients against the mathematics: exact rules and whole models against finite differences, estimators against the
+//! derivative of what they estimate. Everything runs in double precision by the interpreter.
+//!
+//! Expects: a compiled training step.
+//! Guarantees: the same seed gives the same numbers.
+//! Leaves out: how results are shown.
+
+mod double;
+mod estimator;
+mod exact;
+mod model;
+mod numbers;
+mod piece;
+
+pub use estimator::{Bias, Estimator, Verdict, estimators};
+pub use exact::{Exact, exact_rules};
+pub use model::{Loss, losses};
+
+/// The largest relative error of a derivative that holds.
+pub const TOLERANCE: f64 = 1e-5;
+
+/// The most operations of one run of the interpreter.
+const LARGEST_WORK: u64 = 20_000_000;
