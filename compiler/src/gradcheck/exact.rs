@@ -7,7 +7,7 @@
 
 use super::numbers::{Numbers, dot, moved};
 use super::piece::{COTANGENT, Piece};
-use super::{LARGEST_WORK, TOLERANCE};
+use super::{LARGEST_WORK, STEPS, TOLERANCE};
 use crate::ir::copy::prune;
 use crate::ir::graph::Graph;
 use crate::ir::interpret::Tensor;
@@ -17,9 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Points at which a rule is checked for one combination of types.
 const POINTS: usize = 4;
-
-/// Steps of the differences: the second finds out whether a kink lies inside the first.
-const STEPS: [f64; 2] = [1e-6, 1e-8];
 
 /// What was found about one rule of one operation.
 #[derive(Clone, Debug, Default, PartialEq)]

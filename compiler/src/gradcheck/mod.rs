@@ -21,3 +21,7 @@ pub const TOLERANCE: f64 = 1e-5;
 
 /// The most operations of one run of the interpreter.
 const LARGEST_WORK: u64 = 20_000_000;
+
+/// Steps of the differences. A derivative holds if it agrees with one of them: within the first there may be a kink (of a
+/// relu, say), which the second avoids at the price of more rounding.
+const STEPS: [f64; 2] = [1e-6, 1e-8];

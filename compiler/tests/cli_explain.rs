@@ -1,0 +1,92 @@
+//! `bpc explain`, `bpc grad-check` and the readable stages of `bpc compile`, as a user meets them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn bpc(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_bpc")).args(arguments).current_dir(root).output().unwrap()
+}
+
+/// Standard output of a command that succeeds.
+fn success(arguments: &[&str]) -> String {
+    let output = bpc(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn case(name: &str) -> String {
+    PathBuf::from("compiler/tests/explain").join(name).display().to_string()
+}
+
+/// The cells of the row whose first cells are these.
+fn row<'t>(text: &'t str, first: &[&str]) -> Vec<&'t str> {
+    let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.find(|cells| cells.starts_with(first)).unwrap_or_else(|| panic!("no row {first:?} in\n{text}"))
+}
+
+#[test]
+fn explain_says_what_a_step_is_made_of() {
+    let page = success(&["explain", "examples/digits.bp", "--set", "B=32"]);
+    let (model, rest) = page.split_once("\nRewrites").unwrap();
+    // What comes after names kernels and places, which change with every better pass.
+    insta::assert_snapshot!("explain_digits", model);
+    assert!(row(rest, &["2", "product"]).ends_with(&["m", "32", "n", "128", "k", "64", "524", "kFLOP", "library"]));
+    // The products of a training step: two forward, one for each weight, one for the hidden layer.
+    assert_eq!(rest.lines().filter(|line| line.contains(" product ")).count(), 5);
+    assert!(rest.contains("Kernels of a training step") && rest.contains("Alive at the peak"));
+    assert_eq!(page, success(&["explain", "examples/digits.bp", "--set", "B=32"]));
+}
+
+#[test]
+fn explain_shows_random_sites_and_times_on_demand() {
+    let page = success(&["explain", "examples/vae.bp", "--set", "B=4", "--timings"]);
+    assert_eq!(row(&page, &["noise"]), ["noise", "random_normal", "f32[4,", "8]"]);
+    for pass in ["lower", "differentiate", "e-graph", "kernels", "code"] {
+        assert!(row(&page, &[pass]).ends_with(&["ms"]));
+    }
+    assert!(!success(&["explain", "examples/vae.bp", "--set", "B=4"]).contains(" ms\n"));
+}
+
+#[test]
+fn grad_check_holds_for_correct_models() {
+    for (program, size) in [("examples/digits.bp", "B=4"), ("examples/pendulum.bp", "T=12"), (&case("conv.bp"), "B=2")]
+    {
+        let text = success(&["grad-check", program, "--set", size]);
+        assert!(!text.contains("FAILS") && !text.contains("too large"), "{text}");
+        let (_, losses) = text.split_once("verdict\n").and_then(|(_, rest)| rest.split_once("verdict\n")).unwrap();
+        assert_eq!(row(losses, &["loss"]).last(), Some(&"holds"), "{text}");
+    }
+}
+
+#[test]
+fn grad_check_fails_on_a_wrong_exact_rule() {
+    let output = bpc(&["grad-check", &case("wrong.bp"), "--set", "B=2"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(row(&text, &["cube", "exact"]).last(), Some(&"FAILS"));
+    assert_eq!(row(&text, &["matmul", "exact"]).last(), Some(&"holds"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("differs from finite differences"));
+}
+
+#[test]
+fn grad_check_measures_the_bias_of_estimators() {
+    let program = case("estimators.bp");
+    let text = success(&["grad-check", &program, "--set", "B=2", "--samples", "400"]);
+    assert!(row(&text, &["whole", "round", "(1)", "pass", "nothing", "linear"]).ends_with(&["none", "seen"]));
+    // E[J(p) w] is the derivative of E[w . d] = w . p; passing w on is not.
+    assert!(row(&text, &["choice", "sample_onehot", "through", "linear", "linear"]).ends_with(&["none", "seen"]));
+    let wrong = row(&text, &["claims", "sample_onehot", "straight", "linear", "linear"]);
+    assert!(wrong.ends_with(&["biased,", "against", "its", "claim"]), "{text}");
+    assert!(text.contains("the estimator pass of round is on the way"), "{text}");
+}
+
+#[test]
+fn stages_print_as_text() {
+    let tokens = success(&["compile", "examples/digits.bp", "--emit", "tokens"]);
+    assert!(tokens.starts_with("2:1 Use use\n2:5 Name std\n"));
+    let tree = success(&["compile", "examples/digits.bp", "--emit", "ast"]);
+    assert!(tree.contains("    let logits = dense(hidden, 10)\n"));
+    let report = success(&["compile", "examples/digits.bp", "--set", "B=32", "--emit", "egraph"]);
+    assert!(report.contains("limits hit    none") && report.contains("transpose-matmul"), "{report}");
+}
