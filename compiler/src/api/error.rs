@@ -9,8 +9,7 @@ use bpc_lang::source::Sources;
 use bpc_runtime::error::DataError;
 use std::fmt;
 
-/// Why a model could not be compiled or run.
-#[derive(Debug)]
+/// Why a model could not be compiled or run. Its debug form is the shown text, which is what a `main` that returns it prints.
 pub enum Error {
     /// The program is wrong.
     Program {
@@ -40,6 +39,12 @@ impl fmt::Display for Error {
             Error::Data(error) => error.fmt(formatter),
             Error::Call(message) => formatter.write_str(message),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 

@@ -31,7 +31,7 @@ pub enum Mode {
 /// ```
 /// use ndarray::{array, Array2};
 /// let program = "
-/// use std.nn { dense, mse }
+/// use std.nn { dense }
 /// use std.optim { sgd }
 /// model line {
 ///     in x: f32[B, 1]
