@@ -46,6 +46,9 @@ fn engines_agree_on_random_programs() {
         "{wanted} programs: {agreed} valid and compared in {elements} elements, {rejected} rejected, {not_finite} not finite, {} failed",
         failures.len()
     );
+    for refusal in refusals.iter().take(5) {
+        println!("rejected: {refusal}");
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     assert!(10 * rejected < wanted, "too many are rejected:\n{}", refusals.join("\n"));
     assert!(10 * not_finite < wanted, "{not_finite} of {wanted} are not finite");

@@ -55,6 +55,10 @@ pub fn reshape(
 ) -> Result<Vec<AffineMap>, Option<(usize, u64)>> {
     let axes = sizes.len();
     let mut result = vec![AffineMap::constant(0, axes); to.len()];
+    if from.contains(&0) {
+        // There is no element to have coordinates.
+        return Ok(result);
+    }
     let wide = |shape: &[u64]| -> Vec<usize> { (0..shape.len()).filter(|axis| shape[*axis] != 1).collect() };
     let (from_axes, to_axes) = (wide(from), wide(to));
     let (mut i, mut j) = (0, 0);

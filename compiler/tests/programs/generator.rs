@@ -186,7 +186,7 @@ impl Generator<'_> {
         let keep = self.choices.below(2) == 1;
         // Largest and smallest of nothing are infinite.
         let kinds: &[&str] =
-            if x.shape[axis] == 0 { &["sum", "mean"] } else { &["mean", "sum", "max", "min", "variance", "logsumexp"] };
+            if x.shape[axis] == 0 { &["sum"] } else { &["mean", "sum", "max", "min", "variance", "logsumexp"] };
         let kind = self.choices.of(kinds);
         let mut shape = x.shape.clone();
         if keep {
@@ -380,7 +380,7 @@ impl Generator<'_> {
             2 => self.bind(&format!("one_hot(index, 4, {dtype})"), vec![rows, 4]),
             3 => self.bind(&format!("{dtype}(index > 1 or not (index == 0))"), vec![rows]),
             4 if x.shape.last().is_some_and(|size| *size > 0) => {
-                self.bind(&format!("0.1 * {dtype}(argmax({}))", x.name), x.shape[..x.shape.len() - 1].to_vec());
+                self.bind(&format!("0.1 * {dtype}(argmax(stop({})))", x.name), x.shape[..x.shape.len() - 1].to_vec());
             }
             _ => self.bind(&format!("where({} > 0.15, {dtype}(i64(7) // 2), 0.5)", x.name), x.shape.clone()),
         }
@@ -400,22 +400,24 @@ impl Generator<'_> {
             _ => {
                 let by = self.parameters.last().or(self.values.first()).cloned();
                 if let Some(by) = by {
-                    self.bind(&format!("tanh(grad(mean(sin({name})), {}))", by.name), by.shape);
+                    self.bind(
+                        &format!("tanh(grad(0.3 * sum(sin({name})) + 0.1 * sum(square({by})), {by}))", by = by.name),
+                        by.shape,
+                    );
                 }
             }
         }
     }
 
     fn ending(&mut self) {
-        let last = self.values.len();
-        let terms: Vec<String> =
-            self.values[last.saturating_sub(5)..].iter().map(|value| format!("mean(square({}))", value.name)).collect();
+        // All of them, since a parameter that no gradient reaches is an error.
+        let terms: Vec<String> = self.values.iter().map(|value| format!("0.1 * sum(square({}))", value.name)).collect();
         let x = self.values[0].name.clone();
         let terms = terms.join(" + ");
         let shown = self.value();
         let _ = writeln!(self.text, "    out shown = {}", shown.name);
         let _ = writeln!(self.text, "    let head = dense({x}, 2)");
-        let _ = writeln!(self.text, "    minimize {terms} + mean(head * head) using sgd(lr = 0.5)");
+        let _ = writeln!(self.text, "    minimize {terms} + 0.1 * sum(head * head) using sgd(lr = 0.5)");
     }
 }
 
