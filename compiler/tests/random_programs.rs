@@ -21,7 +21,7 @@ fn bytes(seed: u64) -> Vec<u8> {
 
 #[test]
 fn engines_agree_on_random_programs() {
-    let wanted: u64 = std::env::var("BPC_PROGRAMS").map_or(200, |text| text.parse().expect("BPC_PROGRAMS is a number"));
+    let wanted: u64 = std::env::var("BPC_PROGRAMS").map_or(320, |text| text.parse().expect("BPC_PROGRAMS is a number"));
     let first: u64 = std::env::var("BPC_FIRST").map_or(0, |text| text.parse().expect("BPC_FIRST is a number"));
     let (mut agreed, mut rejected, mut not_finite, mut elements) = (0, 0, 0, 0);
     let mut refusals = Vec::new();

@@ -101,7 +101,8 @@ fn reduce(emitter: &mut Emitter<'_, '_>, stage: &Stage, axes: &[Value]) -> Vec<V
         }
         for (reduction, accumulator) in stage.reductions.iter().zip(&accumulators) {
             let x = values[reduction.value].expect("bug in bpc: a reduced scalar after its loops");
-            let last = *reduced.last().unwrap_or(&axes[0]);
+            // Without reduced axes there is one element, whose index is 0.
+            let last = reduced.last().copied().unwrap_or_else(|| emitter.builder.ins().iconst(types::I64, 0));
             put(emitter, stage, reduction, accumulator, x, last);
         }
     });
