@@ -93,3 +93,38 @@ pub fn without_rule(graph: &Graph, function: &str, rule: &str) -> Option<Graph> 
     }
     found.then_some(plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::text::parse;
+
+    /// y = sum(exp(x @ w)); the update reads exp(..) through a view, x and w.
+    const STEP: &str = r#"
+region r0 "main" {
+  n0 = input {role = data, name = "x", ty = f32[4, 3]} : f32[4, 3]
+  n1 = input {role = parameter, name = "w", ty = f32[3, 2]} : f32[3, 2]
+  n2 = matmul(n0, n1) : f32[4, 2]
+  n3 = exp(n2) : f32[4, 2]
+  n4 = reduce_sum(n3) {axes = [0, 1]} : f32[1, 1]
+  n5 = permute(n0) {axes = [1, 0]} : f32[3, 4]
+  n6 = reshape(n3) {shape = [4, 2]} : f32[4, 2]
+  n7 = matmul(n5, n6) : f32[3, 2]
+  n8 = sub(n1, n7) : f32[3, 2]
+  result value "loss" = n4
+  result next "w" = n8
+}
+"#;
+
+    #[test]
+    fn residuals_are_what_the_rest_of_a_step_reads_of_the_forward_pass() {
+        assert_eq!(residual_bytes(&parse(STEP).unwrap()), 4 * 2 * 4);
+    }
+
+    #[test]
+    fn operations_of_products_count_twice() {
+        let products = 2 * (4 * 3 * 2) + 2 * (3 * 4 * 2);
+        let (exp, sum, sub) = (8, 8, 6);
+        assert_eq!(operations(&parse(STEP).unwrap()), products + exp + sum + sub);
+    }
+}

@@ -192,7 +192,7 @@ fn describe(program: &Program, step: &Step) -> (String, String, String, &'static
             let times =
                 if product.batch.is_empty() { String::new() } else { format!("{} times ", sizes(&product.batch)) };
             let loops = format!("{times}m {} n {} k {}", product.m, product.n, product.k);
-            let work = operations(2 * product.m * product.n * product.k * batch);
+            let work = operations([2, product.m, product.n, product.k, batch].into_iter().fold(1, u64::saturating_mul));
             ("product".to_string(), loops, work, "library")
         }
         Step::ScatterAdd { updates, .. } => {

@@ -38,7 +38,7 @@ pub fn run(options: &ProgramOptions, seed: u64, samples: u32) -> Result<(), Fail
             );
         }
     }
-    let failed = exact.values().any(|exact| !exact.holds()) || losses.iter().any(|loss| fails(loss));
+    let failed = exact.values().any(|exact| !exact.holds()) || losses.iter().any(fails);
     if failed { Err(Failure::Gradient) } else { Ok(()) }
 }
 

@@ -80,7 +80,7 @@ pub fn estimators(gradient: &Graph, seed: u64, samples: u32) -> Vec<Estimator> {
             let piece = Piece::new(&graph, region_id, id, &vjp);
             let outcome = match &piece {
                 None => Err("its call cannot be taken out of the model".to_string()),
-                Some(piece) if work(piece) * u64::from(samples) > 100 * LARGEST_WORK => {
+                Some(piece) if work(piece).saturating_mul(samples.into()) > 100 * LARGEST_WORK => {
                     Err("too large for so many samples; give smaller sizes by --set, or --samples".to_string())
                 }
                 Some(piece) => check(piece, &mut Numbers::new(seed), samples),
@@ -94,7 +94,7 @@ pub fn estimators(gradient: &Graph, seed: u64, samples: u32) -> Vec<Estimator> {
 
 fn work(piece: &Piece) -> u64 {
     let elements: u64 = piece.inputs().map(|(_, ty)| ty.elements()).sum();
-    6 * measure::operations(&piece.graph).max(elements)
+    measure::operations(&piece.graph).max(elements).saturating_mul(6)
 }
 
 /// A function of the value: `weight . v`, or that plus `(weight . v)^2 / 2 + curvature . v^2 / 2`.
