@@ -129,3 +129,42 @@ fn k(x) { return x }
 fn said(text: &str) -> String {
     format!("{text}\n----\n{}", load_and_render(text).join("\n\n"))
 }
+
+/// Texts of the standard library and of the examples, each damaged in some places: words doubled, swapped, cut and replaced.
+#[test]
+fn damaged_programs() {
+    let examples = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples")).unwrap();
+    let mut files: Vec<_> = examples.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "bp"));
+    files.sort();
+    let mut texts: Vec<String> = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert!(texts.len() >= 6, "{files:?}");
+    texts.extend(bpc_lang::stdlib::MODULES.iter().map(|(_, text)| text.to_string()));
+    let mut state = 7u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let (mut rounds, mut faulty) = (0, 0);
+    for text in &texts {
+        for _ in 0..60 {
+            let mut characters: Vec<char> = text.chars().collect();
+            for _ in 0..1 + next(3) {
+                let (from, to) = (next(characters.len()), next(characters.len()));
+                let length = (1 + next(12)).min(characters.len() - from);
+                let piece: Vec<char> = characters[from..from + length].to_vec();
+                match next(4) {
+                    0 => drop(characters.drain(from..from + length)),
+                    1 => drop(characters.splice(to..to, piece)),
+                    2 => characters[from] = ['{', ')', '\n', '"', 'é', '=', ',', '9'][next(8)],
+                    _ => characters.truncate(characters.len().saturating_sub(length).max(1)),
+                }
+            }
+            let damaged: String = characters.into_iter().collect();
+            rounds += 1;
+            faulty += usize::from(!load_and_render(&damaged).is_empty());
+        }
+    }
+    println!("{rounds} damaged programs, {faulty} with errors");
+    assert!(faulty * 2 > rounds, "{faulty} of {rounds}");
+}

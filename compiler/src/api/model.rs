@@ -168,6 +168,7 @@ impl Model {
     /// # Errors
     /// As for a compiled evaluation.
     pub fn interpret(&self, state: &mut State, inputs: &Tensors) -> Result<Tensors, Error> {
+        self.check_names(inputs)?;
         let types = inputs.iter().map(|(name, tensor)| (name.to_string(), tensor_type(tensor))).collect();
         let compilation = self.compile(&types, false)?;
         state.prepare(&compilation)?;
@@ -183,6 +184,19 @@ impl Model {
         outputs
             .map(|(output, value)| Ok((output.name, HostTensor::from_slice(value.ty.shape.clone(), &value.data)?)))
             .collect()
+    }
+
+    /// Whether these are the inputs of the model and the forced sites, by name.
+    pub(super) fn check_names(&self, inputs: &Tensors) -> Result<(), Error> {
+        let known: Vec<String> = self.signature()?.inputs.into_iter().map(|input| input.name).collect();
+        let unknown = |name: &str| !known.iter().any(|input| input == name) && !self.options.forced.contains(name);
+        if let Some((name, _)) = inputs.iter().find(|(name, _)| unknown(name)) {
+            return Err(Error::Call(format!("the model has no input `{name}`; it has: {}", known.join(", "))));
+        }
+        match known.iter().find(|name| inputs.get(name).is_none()) {
+            Some(name) => Err(Error::Call(format!("the input `{name}` is missing"))),
+            None => Ok(()),
+        }
     }
 
     fn error(&self, diagnostics: Vec<Diagnostic>) -> Error {

@@ -123,6 +123,7 @@ impl Step {
     fn specialisation(&mut self, mode: Mode, inputs: &Tensors) -> Result<&Specialisation, Error> {
         let key = (mode, types_of(inputs));
         if !self.specialisations.contains_key(&key) {
+            self.model.check_names(inputs)?;
             let compilation = self.model.compile(&key.1.iter().cloned().collect(), mode == Mode::Train)?;
             let code = Jit
                 .compile(&compilation.kernels)

@@ -1,0 +1,216 @@
+//! The `bpc` program as a user runs it: results on standard output, everything else on standard error, exit status 0, 1 or 2.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const DIGITS: &str = "examples/digits.bp";
+
+/// A model of one number a row: `double` is 2 x, `weighted` is x times a parameter, `noise` is a random place.
+const SMALL: &str = "
+use std.optim { sgd }
+model small(times: int = 2) {
+    in x: f32[B]
+    param w: f32[] ~ constant(3)
+    let noise = random_normal([B])
+    out double = times * x
+    out weighted = w * x
+    out shown = noise
+    minimize mean(square(w * x - 1)) using sgd(lr = 0.1)
+}
+";
+
+/// A folder of this test alone, empty at first.
+fn folder(test: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli").join(test);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("the folder of the test");
+    folder
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("a file of the test");
+    shown(&path)
+}
+
+fn shown(path: &Path) -> String {
+    path.to_str().expect("a path of the test").to_string()
+}
+
+/// Runs `bpc` in the root of the repository.
+fn bpc(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    Command::new(env!("CARGO_BIN_EXE_bpc")).current_dir(root).args(arguments).output().expect("bpc runs")
+}
+
+/// What it prints where it must succeed.
+fn prints(arguments: &[&str]) -> String {
+    let output = bpc(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// It must fail with this status, print no result, and say each of these.
+fn fails(status: i32, arguments: &[&str], words: &[&str]) {
+    let output = bpc(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {errors}");
+    assert!(output.stdout.is_empty(), "{arguments:?} prints {}", String::from_utf8_lossy(&output.stdout));
+    assert!(!errors.contains("panicked") && !errors.contains("bug in bpc"), "{arguments:?}: {errors}");
+    for word in words {
+        assert!(errors.contains(word), "{arguments:?} does not say `{word}`:\n{errors}");
+    }
+}
+
+/// The number after a name, as in `accuracy 0.9721`.
+fn metric(text: &str, name: &str) -> f64 {
+    let rest = text.split(&format!("{name} ")).nth(1).unwrap_or_else(|| panic!("no `{name}` in {text}"));
+    rest.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no number in {rest}"))
+}
+
+/// The one tensor of that name in a JSON text.
+fn numbers(json: &str, name: &str) -> Vec<f64> {
+    let tensors = bpc_runtime::json_tensor::parse(json).expect("JSON of tensors");
+    tensors.into_iter().find(|(known, _)| known == name).expect("the output").1.to_f64()
+}
+
+#[test]
+fn digits_reach_the_accuracy_that_the_readme_promises() {
+    let text = prints(&["train", DIGITS]);
+    assert!(metric(&text, "accuracy") >= 0.97, "{text}");
+}
+
+#[test]
+fn saved_parameters_measure_as_training_said() {
+    let folder = folder("saved");
+    let saved = shown(&folder.join("digits.safetensors"));
+    let trained = prints(&["train", DIGITS, "--epochs", "2", "--save", &saved]);
+    assert!(metric(&trained, "accuracy") > 0.8, "{trained}");
+    let measured = prints(&["eval", DIGITS, "--params", &saved]);
+    for name in ["loss", "accuracy"] {
+        assert_eq!(metric(&trained, name), metric(&measured, name), "{trained}{measured}");
+    }
+    // The same by any number of workers.
+    let again = prints(&["train", DIGITS, "--epochs", "2", "--threads", "1"]);
+    assert_eq!(metric(&trained, "loss"), metric(&again, "loss"));
+
+    let bytes = std::fs::read(&saved).expect("the saved file");
+    std::fs::write(&saved, &bytes[..bytes.len() / 2]).expect("a truncated file");
+    fails(1, &["eval", DIGITS, "--params", &saved], &["digits.safetensors"]);
+}
+
+#[test]
+fn check_is_silent_on_examples_and_names_errors() {
+    for example in ["digits", "mnist", "mnist_conv", "char_transformer", "vae", "pendulum"] {
+        let _ = prints(&["check", &format!("examples/{example}.bp")]);
+    }
+    let folder = folder("check");
+    let broken = write(&folder, "broken.bp", "model m {\n    in x: f32[B]\n    out y = tahn(x)\n}\n");
+    fails(1, &["check", &broken], &["tahn", "tanh", "broken.bp:3", "1 error"]);
+    fails(1, &["check", "nowhere.bp"], &["nowhere.bp", "help"]);
+    fails(2, &["chekc", DIGITS], &["check"]);
+    fails(2, &["check"], &["PROGRAM"]);
+}
+
+#[test]
+fn every_stage_of_a_compilation_prints() {
+    for stage in ["tokens", "ast", "graph", "grad", "egraph", "optimized", "kernels", "clif", "asm", "dot"] {
+        let text = prints(&["compile", DIGITS, "--set", "B=4", "--emit", stage]);
+        assert!(text.lines().count() > 3, "{stage}: {text}");
+    }
+    let grad = prints(&["compile", DIGITS, "--set", "B=4", "--emit", "grad"]);
+    assert!(grad.contains("vjp"), "{grad}");
+    let object = shown(&folder("object").join("step.o"));
+    let _ = prints(&["compile", DIGITS, "--set", "B=4", "--emit", "obj", "--output", &object]);
+    assert!(std::fs::metadata(&object).expect("the object file").len() > 1000);
+    fails(2, &["compile", DIGITS, "--set", "B=4", "--emit", "obj"], &["--output"]);
+    fails(1, &["compile", DIGITS, "--emit", "graph"], &["B"]);
+    fails(2, &["compile", DIGITS, "--emit", "grahp"], &["graph"]);
+    fails(1, &["compile", DIGITS, "--set", "B=4", "--emit", "graph", "--output", "nowhere/g.txt"], &["nowhere/g.txt"]);
+}
+
+#[test]
+fn run_reads_and_writes_json_and_npz() {
+    let folder = folder("run");
+    let program = write(&folder, "small.bp", SMALL);
+    let inputs = write(&folder, "in.json", r#"{"x": {"shape": [3], "dtype": "float32", "data": [1, -2, 0.5]}}"#);
+    let text = prints(&["run", &program, "--inputs", &inputs]);
+    assert_eq!(numbers(&text, "double"), [2.0, -4.0, 1.0]);
+    assert_eq!(numbers(&text, "weighted"), [3.0, -6.0, 1.5]);
+    let interpreted = prints(&["run", &program, "--inputs", &inputs, "--interpret"]);
+    for name in ["double", "weighted"] {
+        assert_eq!(numbers(&text, name), numbers(&interpreted, name));
+    }
+    for (compiled, interpreted) in numbers(&text, "shown").iter().zip(numbers(&interpreted, "shown")) {
+        assert!((compiled - interpreted).abs() < 1e-6, "{compiled} and not {interpreted}");
+    }
+    let set = prints(&["run", &program, "--inputs", &inputs, "--set", "times=5"]);
+    assert_eq!(numbers(&set, "double"), [5.0, -10.0, 2.5]);
+
+    // Outputs as npz are inputs again.
+    let npz = shown(&folder.join("out.npz"));
+    assert!(prints(&["run", &program, "--inputs", &inputs, "--outputs", &npz]).is_empty());
+    let back = bpc_runtime::tensor_file::read_tensors(Path::new(&npz)).expect("npz of tensors");
+    let double = back.into_iter().find(|(name, _)| name == "double").expect("the output").1;
+    let again = shown(&folder.join("again.npz"));
+    bpc_runtime::tensor_file::write_tensors(Path::new(&again), &[("x".to_string(), double)]).expect("npz");
+    assert_eq!(numbers(&prints(&["run", &program, "--inputs", &again]), "double"), [4.0, -8.0, 2.0]);
+
+    let params = write(&folder, "params.json", r#"{"w": {"shape": [], "dtype": "float32", "data": 10}}"#);
+    assert_eq!(
+        numbers(&prints(&["run", &program, "--inputs", &inputs, "--params", &params]), "weighted"),
+        [10.0, -20.0, 5.0]
+    );
+    let forced = write(&folder, "noise.json", r#"{"n": {"shape": [3], "dtype": "float32", "data": [7, 8, 9]}}"#);
+    let force = format!("noise={forced}");
+    assert_eq!(numbers(&prints(&["run", &program, "--inputs", &inputs, "--force", &force]), "shown"), [7.0, 8.0, 9.0]);
+}
+
+#[test]
+fn wrong_inputs_are_errors_that_name_them() {
+    let folder = folder("wrong");
+    let program = write(&folder, "small.bp", SMALL);
+    let good = write(&folder, "in.json", r#"{"x": {"shape": [2], "dtype": "float32", "data": [1, 2]}}"#);
+    let file = |name: &str, text: &str| write(&folder, name, text);
+    let shape = file("shape.json", r#"{"x": {"shape": [1, 2], "dtype": "float32", "data": [[1, 2]]}}"#);
+    fails(1, &["run", &program, "--inputs", &shape], &["x", "f32[B]"]);
+    let dtype = file("dtype.json", r#"{"x": {"shape": [2], "dtype": "int32", "data": [1, 2]}}"#);
+    fails(1, &["run", &program, "--inputs", &dtype], &["x", "i32[2]", "f32"]);
+    let name = file("name.json", r#"{"y": {"shape": [2], "dtype": "float32", "data": [1, 2]}}"#);
+    fails(1, &["run", &program, "--inputs", &name], &["`y`", "it has: x"]);
+    let none = file("none.json", "{}");
+    fails(1, &["run", &program, "--inputs", &none], &["`x` is missing"]);
+    let more = file(
+        "more.json",
+        r#"{"x": {"shape": [2], "dtype": "float32", "data": [1, 2]}, "y": {"shape": [], "dtype": "float32", "data": 1}}"#,
+    );
+    fails(1, &["run", &program, "--inputs", &more], &["`y`"]);
+    let broken = file("broken.json", "{");
+    fails(1, &["run", &program, "--inputs", &broken], &["broken.json", "JSON"]);
+    fails(1, &["run", &program, "--inputs", "nowhere.json"], &["nowhere.json"]);
+    fails(1, &["run", &program, "--inputs", &good, "--model", "other"], &["other", "small"]);
+    fails(2, &["run", &program, "--inputs", &good, "--set", "times"], &["--set", "NAME=VALUE"]);
+    fails(2, &["run", &program, "--inputs", &good, "--set", "times=two"], &["two"]);
+    fails(1, &["run", &program, "--inputs", &good, "--set", "tmies=2"], &["tmies"]);
+    fails(1, &["run", &program, "--inputs", &good, "--outputs", "nowhere/out.json"], &["nowhere/out.json"]);
+    let params = file("params.json", r#"{"v": {"shape": [], "dtype": "float32", "data": 1}}"#);
+    fails(1, &["run", &program, "--inputs", &good, "--params", &params], &["`v`", "w"]);
+    let params = file("shape_of_w.json", r#"{"w": {"shape": [2], "dtype": "float32", "data": [1, 2]}}"#);
+    fails(1, &["run", &program, "--inputs", &good, "--params", &params], &["`w`"]);
+}
+
+#[test]
+fn wrong_data_is_an_error_that_names_the_place() {
+    let folder = folder("data");
+    let text = format!("{SMALL}\ntrain small {{\n    data csv(\"rows.csv\")\n    epochs 1\n    batch 2\n}}\n");
+    let program = write(&folder, "small.bp", &text);
+    fails(1, &["train", &program], &["rows.csv"]);
+    write(&folder, "rows.csv", "x\n1\n2\nthree\n4\n");
+    fails(1, &["train", &program], &["rows.csv", "three"]);
+    write(&folder, "rows.csv", "x\n1\n2\n3\n4\n");
+    assert!(prints(&["train", &program]).contains("2 steps"));
+    fails(1, &["train", "examples/digits.bp", "--data", &shown(&folder)], &["data/digits.csv"]);
+    let bare = write(&folder, "bare.bp", SMALL);
+    fails(1, &["train", &bare], &["train small"]);
+}
