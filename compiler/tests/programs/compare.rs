@@ -111,7 +111,8 @@ fn difference(found: &[f64], wanted: &Tensor) -> Option<String> {
             Dtype::F32 => 2e-4,
             _ => 0.0,
         };
-    let bad = found.iter().zip(&wanted.data).position(|(found, wanted)| !((found - wanted).abs() <= bound))?;
+    let close = |(found, wanted): (&f64, &f64)| (found - wanted).abs() <= bound;
+    let bad = found.iter().zip(&wanted.data).position(|pair| !close(pair))?;
     Some(format!("of {} at {bad}: {} and not {}", wanted.ty, found[bad], wanted.data[bad]))
 }
 
