@@ -1,0 +1,151 @@
+//! A rule that is wrong on purpose (factor 3 instead of 2) must be visible behind every pass and on every engine, wherever it is
+//! chosen: a lost rule would give the right derivative and fail here.
+
+use bpc::ir::graph::{Graph, OutputRole};
+use bpc::ir::interpret::{self, Tensor};
+use bpc::ir::op::Op;
+use bpc::kernel::evaluate::{Blocks, evaluate};
+use bpc::kernel::ir::{BufferRole, Program};
+use bpc::pipeline::Compilation;
+use bpc::{Model, State, Tensors, compile_text};
+use std::collections::BTreeMap;
+
+const X: [f64; 5] = [0.3, -1.2, 0.8, 2.0, -0.1];
+
+const DECLARATIONS: &str = "
+fn bend(x: f[..]) -> f[..] { x * x }
+estimator tripled for bend(x: f[..]) -> y exact_for nothing { grad x = 3 * x * grad y }
+estimator kept for bend(x: f[..]) -> y exact_for nothing {
+    keep triple = 3 * x
+    grad x = triple * grad y
+}
+layer bent(x: f[N]) -> f[N] { bend(x) }
+";
+
+/// Where the rule is chosen: the lines of the model up to `y`, and the derivative by x for the factor k of the rule (2 is right).
+const PLACES: &[(&str, &str, fn(f64, f64) -> f64)] = &[
+    ("at the call", "let y = bend(x) via tripled", |x, k| k * x),
+    ("with a kept value", "let y = bend(x) via kept", |x, k| k * x),
+    ("for a scope", "grad { bend => tripled }\n    let y = bend(x)", |x, k| k * x),
+    ("for a layer", "grad { bend in inner => tripled }\n    let inner = bent(x)\n    let y = inner", |x, k| k * x),
+    (
+        "in a repeat",
+        "grad { bend in steps.* => tripled }\n    let y = x\n    repeat steps 2 { next y = bent(y) }",
+        // (x^2)^2: k x^2 of the outer turn times k x of the inner one.
+        |x, k| k * (x * x) * (k * x),
+    ),
+    (
+        "in a loop",
+        "let (last, y) = scan s = zeros([], f64) over u in x { next s = s + bend(u) via tripled; yield bend(u) via tripled }",
+        |x, k| k * x,
+    ),
+];
+
+fn model(place: &str) -> Model {
+    let text = format!(
+        "{DECLARATIONS}
+model wrong {{
+    in x: f64[N]
+    {place}
+    let loss = sum(2.5 * (y + 0.5))
+    out y = y
+    out dx = grad(loss, x)
+}}"
+    );
+    compile_text("wrong.bp", &text, &mut |_| None).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+fn inputs() -> Tensors {
+    Tensors::new().with_slice("x", &[5], &X).unwrap()
+}
+
+fn compiled(model: Model) -> (Compilation, Tensors) {
+    let mut step = model.jit().unwrap();
+    let outputs = step.evaluate(&mut State::new(0), &inputs()).unwrap();
+    (step.prepare(bpc::Mode::Evaluate, &inputs()).unwrap().clone(), outputs)
+}
+
+/// `dx` by the interpreter.
+fn interpreted(graph: &Graph) -> Vec<f64> {
+    let values: BTreeMap<String, Tensor> = graph
+        .main()
+        .inputs
+        .iter()
+        .map(|input| match &graph.main().nodes[*input].op {
+            Op::Input { name, ty, .. } if name == "x" => (name.clone(), Tensor::new(ty.clone(), X.to_vec()).unwrap()),
+            Op::Input { name, ty, .. } => (name.clone(), Tensor::splat(ty.clone(), 0.0)),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let results = interpret::run(graph, &values).unwrap();
+    let found = results.into_iter().find(|(output, _)| output.role == OutputRole::Value && output.name == "dx");
+    found.unwrap().1.data
+}
+
+/// `dx` by the evaluator of kernels.
+fn evaluated(program: &Program) -> Vec<f64> {
+    let named = |role: BufferRole, name: &str| {
+        program.buffers.iter().find(|(_, buffer)| buffer.role == role && buffer.name == name).unwrap().0
+    };
+    let mut blocks = Blocks::new(program);
+    blocks.set(program, named(BufferRole::Data, "x"), &X);
+    evaluate(program, &mut blocks);
+    blocks.get(program, named(BufferRole::Output, "dx"))
+}
+
+fn assert_factor(what: &str, found: &[f64], wanted: fn(f64, f64) -> f64, factor: f64) {
+    for (x, found) in X.iter().zip(found) {
+        let wanted = 2.5 * wanted(*x, factor);
+        assert!((found - wanted).abs() < 1e-12 * (1.0 + wanted.abs()), "{what}: at {x} it is {found}, not {wanted}");
+    }
+}
+
+fn assert_everywhere(what: &str, model: Model, wanted: fn(f64, f64) -> f64, factor: f64) {
+    let (compilation, outputs) = compiled(model);
+    assert_factor(&format!("{what}, after differentiation"), &interpreted(&compilation.gradient), wanted, factor);
+    assert_factor(&format!("{what}, after the e-graph"), &interpreted(&compilation.optimized), wanted, factor);
+    assert_factor(&format!("{what}, kernels"), &evaluated(&compilation.kernels), wanted, factor);
+    assert_factor(&format!("{what}, machine code"), &outputs.get("dx").unwrap().to_f64(), wanted, factor);
+}
+
+#[test]
+fn a_wrong_rule_is_seen_behind_every_pass() {
+    for (what, place, wanted) in PLACES {
+        assert_everywhere(what, model(place), *wanted, 3.0);
+    }
+}
+
+#[test]
+fn without_the_rule_the_derivative_is_right() {
+    assert_everywhere("no rule", model("let y = bend(x)"), |x, k| k * x, 2.0);
+}
+
+#[test]
+fn a_rule_from_outside_wins() {
+    let chosen = model("let y = bend(x)").choose_rule("bend=tripled").unwrap();
+    assert_everywhere("from outside", chosen, |x, k| k * x, 3.0);
+}
+
+#[test]
+fn a_rule_leaves_the_value_alone() {
+    let value = |place: &str| compiled(model(place)).1.get("y").unwrap().clone();
+    assert_eq!(value("let y = bend(x)"), value("let y = bend(x) via tripled"));
+}
+
+#[test]
+fn an_estimate_has_no_derivative() {
+    let text = format!(
+        "{DECLARATIONS}
+model twice {{
+    in x: f64[N]
+    let slope = grad(sum(bend(x) via tripled), x)
+    out curve = grad(sum(slope), x)
+}}"
+    );
+    let model = compile_text("twice.bp", &text, &mut |_| None);
+    let message = match model.and_then(|model| model.jit()?.evaluate(&mut State::new(0), &inputs())) {
+        Ok(_) => panic!("the derivative of an estimate was computed"),
+        Err(error) => error.to_string(),
+    };
+    assert!(message.contains("BP0412"), "{message}");
+}
