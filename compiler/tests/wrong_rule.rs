@@ -19,12 +19,20 @@ estimator kept for bend(x: f[..]) -> y exact_for nothing {
     keep triple = 3 * x
     grad x = triple * grad y
 }
+fn always(x: f[..]) -> f[..] { x * x }
+exact for always(x: f[..]) -> y { grad x = 3 * x * grad y }
 layer bent(x: f[N]) -> f[N] { bend(x) }
 ";
 
 /// Where the rule is chosen: the lines of the model up to `y`, and the derivative by x for the factor k of the rule (2 is right).
 const PLACES: &[(&str, &str, fn(f64, f64) -> f64)] = &[
     ("at the call", "let y = bend(x) via tripled", |x, k| k * x),
+    ("a rule without a name", "let y = always(x)", |x, k| k * x),
+    (
+        "from turn to turn of a loop",
+        "let y = scan s = x over t in range(2) { next s = bend(s) via tripled }",
+        |x, k| k * (x * x) * (k * x),
+    ),
     ("with a kept value", "let y = bend(x) via kept", |x, k| k * x),
     ("for a scope", "grad { bend => tripled }\n    let y = bend(x)", |x, k| k * x),
     ("for a layer", "grad { bend in inner => tripled }\n    let inner = bent(x)\n    let y = inner", |x, k| k * x),
