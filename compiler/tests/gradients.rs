@@ -1,7 +1,7 @@
 //! Every exact rule of the standard library against central differences, in the middle of a graph: what goes in was computed,
 //! what comes out is scaled by 2.5 and weighted by random numbers, so that a rule that drops its cotangent is seen.
 //!
-//! Each case runs as machine code in f64; the slope is taken along a random direction.
+//! Each case runs as machine code in f64 and gives what the interpreter gives; the slope is taken along a random direction.
 
 use bpc::ir::op::Op;
 use bpc::{State, Step, Tensors, compile_text};
@@ -151,6 +151,7 @@ fn exact_rules_agree_with_differences() {
                 }
             }
         }
+        let oracle = model.interpret(&mut State::new(0), &inputs(case, 0.0)).unwrap();
         let mut step = model.jit().unwrap();
         let compilation = step.prepare(bpc::Mode::Evaluate, &inputs(case, 0.0)).unwrap();
         for region in compilation.gradient.regions.values() {
@@ -161,6 +162,13 @@ fn exact_rules_agree_with_differences() {
             }
         }
         let here = run(&mut step, case, 0.0);
+        for (name, expected) in oracle.iter() {
+            let (found, expected) = (here.get(name).unwrap().to_f64(), expected.to_f64());
+            let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+            if found.iter().zip(&expected).any(|(x, y)| x.is_nan() || (x - y).abs() > 1e-11 * largest) {
+                wrong.push(format!("{}: {name} is {found:?} by machine code, {expected:?} by the interpreter", case.3));
+            }
+        }
         let along = |name: &str, shape: &[u64], site: u32| -> f64 {
             let gradient = here.get(name).unwrap().to_f64();
             gradient.iter().zip(numbers(shape, site + 2)).map(|(slope, along)| slope * (along - 0.5)).sum()
