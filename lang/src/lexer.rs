@@ -219,9 +219,16 @@ pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
         if *token == Token::Unknown {
             let span = Span { file, start: *start, end: *end };
             let found = &text[*start as usize..*end as usize];
+            let help = match found {
+                "!" => "negation is written `not`",
+                "&" | "&&" => "both conditions together are written `and`",
+                "|" | "||" => "one condition or the other is written `or`",
+                "'" => "strings stand in double quotes",
+                _ => "take it out; text may hold any character inside `\"..\"` and after `#`",
+            };
             lexed.diagnostics.push(
                 Diagnostic::error("BP0001", format!("`{found}` is no part of the language"), span, "not understood")
-                    .with_help("take it out; text may hold any character inside `\"..\"` and after `#`"),
+                    .with_help(help),
             );
         }
     }

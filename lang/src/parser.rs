@@ -201,10 +201,10 @@ fn explain(
                 return (index, None);
             }
             let span = Span { file, start, end };
-            let expected = words(&expected, index == 0);
-            let title = format!("expected {expected}, found {}", found(token, text, span));
+            let phrases = words(&expected, index == 0);
+            let title = format!("expected {phrases}, found {}", found(token, text, span));
             let mut diagnostic = Diagnostic::error("BP0003", title, span, "not expected here");
-            if let Some(help) = help_for(tokens, index) {
+            if let Some(help) = help_for(tokens, index, &expected) {
                 diagnostic = diagnostic.with_help(help);
             }
             (index, Some(diagnostic))
@@ -275,8 +275,9 @@ fn found(token: Token<'_>, text: &str, span: Span) -> String {
 }
 
 /// Hints for slips that are easy to make.
-fn help_for(tokens: &[Spanned<'_>], index: usize) -> Option<&'static str> {
+fn help_for(tokens: &[Spanned<'_>], index: usize, expected: &[String]) -> Option<&'static str> {
     use Token::*;
+    let may_follow = |token: &str| expected.iter().any(|known| known.trim_matches('"') == token);
     let before = index.checked_sub(1).map(|index| tokens[index].1);
     let two_before = index.checked_sub(2).map(|index| tokens[index].1);
     let begins_line = |token: Option<Token<'_>>| matches!(token, Some(Newline | LeftBrace));
@@ -284,13 +285,32 @@ fn help_for(tokens: &[Spanned<'_>], index: usize) -> Option<&'static str> {
         (None, Name("def" | "func" | "function" | "fun")) => Some("functions begin with `fn`"),
         (None, Name("import" | "from")) => Some("imports are written `use std.nn { dense }`"),
         (Some(Name("const" | "var" | "val")), _) => Some("values are bound by `let`"),
-        (Some(Name("return")), _) => Some("the last expression of a body is its value; there is no `return`"),
+        (None, Name("return")) | (Some(Name("return")), _) => {
+            Some("the last expression of a body is its value; there is no `return`")
+        }
+        (Some(Name("lambda")), _) => Some("functions have names: declare an `fn` and pass its name"),
+        (_, For) | (Some(Name("while")), _) => {
+            Some("loops are written `repeat 3 { next h = f(h) }`, or `scan` over the rows of a tensor")
+        }
+        (_, SlashSlash) if begins_line(before) => Some("comments begin with `#`"),
         (_, Name("elif")) => Some("a further case is written `else if`"),
         (_, Dot) if matches!(tokens.get(index + 1), Some((_, Integer(_), _))) => {
             Some("a real has digits before its point: `0.5`")
         }
         (Some(Dot), _) if matches!(two_before, Some(Integer(_))) => Some("a real has digits after its point: `1.0`"),
         (Some(Star), Star) | (_, StarStar) => Some("a power is written `x ^ y`"),
+        (Some(Plus | Minus | Star | Slash), Assign) => Some("a name is bound anew: `let x = x + 1`"),
+        (Some(Name(_)), Assign | Colon) if begins_line(two_before) && may_follow("integer") => {
+            Some("the value stands right after the word: `epochs 20`")
+        }
+        (Some(Name("f32" | "f64" | "i32" | "i64" | "u32" | "bool" | "f" | "t")), LeftParen) if may_follow("[") => {
+            Some("the sizes of a type stand in square brackets: `f32[B, 64]`")
+        }
+        (_, Newline) if may_follow(")") && !may_follow("using") => Some("a `(` before it is not closed"),
+        (_, RightBrace | Newline) if may_follow("using") => {
+            Some("say how it is minimized: `minimize loss using adam(lr = 1e-3)`")
+        }
+        (_, Name(_) | Integer(_) | Real(_) | String(_)) if may_follow(",") => Some("a comma may be missing before it"),
         (Some(Name(_)), Assign) if begins_line(two_before) => Some("a new name is bound by `let name = ..`"),
         (_, Assign) => Some("equality is written `==`"),
         (Some(Assign), Equal) => Some("equality is written `==`"),

@@ -190,4 +190,32 @@ fn l(x) { x * .5 }
 fn m(x) { x * 1. }
 "
     ));
+    insta::assert_snapshot!(said(
+        "from std.nn import dense
+fn f(x) { maximum(x 0) }
+fn g(x) { let y = x; y += 1; y }
+fn h(x) { for k in range(3) { x } }
+fn k(x) { let twice = lambda u: 2 * u; x }
+fn l(x) { return 2 * x }
+fn m(x: f32(B, 64)) { x }
+fn n(x) {
+    // the sum
+    sum(x)
+}
+fn o(x) { let y = maximum(x, 0; y }
+model p { in x: f32[B]; minimize mean(x) }
+train p { data csv(\"a.csv\"); epochs = 20 }
+"
+    ));
+    insta::assert_snapshot!(said(
+        "fn f(x, full: flag) { if full && !true || false { x } else { x } }
+fn g(x) { assert(x.rank == 2, 'a matrix'); x }
+"
+    ));
+    insta::assert_snapshot!(said(
+        "fn f(x) { sum(x, keep = True) }
+fn g(x) { sum(x, axis = None) }
+fn h(x) { torch.relu(x) }
+"
+    ));
 }

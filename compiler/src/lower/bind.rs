@@ -153,7 +153,7 @@ impl Lowering<'_> {
             ParamKind::Untyped => self.frame().define(name, value),
             ParamKind::Dim(dim) => {
                 let Value::Integer(size) = value else {
-                    let title = format!("{label} is a size, and this is {}", value.kind());
+                    let title = format!("{label} is a size, and this is {}", value.kind(&self.sizes));
                     return self.error("BP0204", title, span, "expected a whole number");
                 };
                 if size < 0 {
@@ -193,7 +193,7 @@ impl Lowering<'_> {
                     value if value.is_scalar() => constants.push((param, value, span)),
                     Value::Poison => return Err(super::context::Reported),
                     other => {
-                        let title = format!("{label} is a tensor, and this is {}", other.kind());
+                        let title = format!("{label} is a tensor, and this is {}", other.kind(&self.sizes));
                         return self.error("BP0204", title, span, "expected a tensor");
                     }
                 },
@@ -341,7 +341,7 @@ impl Lowering<'_> {
                 Err(self.conflict(name, &known, earlier, &size, span))
             }
             Some(other) => {
-                let title = format!("`{name}` is {}, and stands for a size here", other.kind());
+                let title = format!("`{name}` is {}, and stands for a size here", other.kind(&self.sizes));
                 self.error("BP0204", title, expr.span, "expected a size")
             }
         }

@@ -67,7 +67,7 @@ impl Lowering<'_> {
             }
             Value::Poison => Err(Reported),
             other => {
-                let title = format!("{} cannot be called", other.kind());
+                let title = format!("{} cannot be called", other.kind(&self.sizes));
                 self.error("BP0204", title, place, "expected a function")
             }
         }
@@ -248,7 +248,7 @@ impl Lowering<'_> {
                 Ok(Value::Tuple(parts))
             }
             (types, value) => {
-                let title = format!("`{name}` gives {} results, and this is {}", types.len(), value.kind());
+                let title = format!("`{name}` gives {} results, and this is {}", types.len(), value.kind(&self.sizes));
                 self.error("BP0202", title, place, format!("expected a tuple of {}", types.len()))
             }
         }

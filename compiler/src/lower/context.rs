@@ -192,10 +192,17 @@ impl<'p> Lowering<'p> {
         self.frames.last_mut().expect("bug in bpc: no declaration at work")
     }
 
-    /// Reports a diagnostic, once, with the calls that led to it.
+    /// Reports a diagnostic, once, with the calls that led to it. What goes wrong in the text of the library is shown first
+    /// at the call that the user wrote.
     pub fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
         if self.silenced {
             return Reported;
+        }
+        if self.in_library(diagnostic.primary.0)
+            && let Some((span, name, _)) = self.calls.iter().rev().find(|(span, ..)| !self.in_library(*span))
+        {
+            let place = std::mem::replace(&mut diagnostic.primary, (*span, format!("in this call of `{name}`")));
+            diagnostic.secondary.insert(0, place);
         }
         let primary = diagnostic.primary.0;
         for (span, name, _) in self.calls.iter().rev().take(3) {
@@ -208,6 +215,11 @@ impl<'p> Lowering<'p> {
             self.diagnostics.push(diagnostic);
         }
         Reported
+    }
+
+    /// Whether a place lies in the text of the standard library.
+    pub fn in_library(&self, span: Span) -> bool {
+        self.program.sources.path(span.file).starts_with("std/")
     }
 
     /// Reports an error at one place.
@@ -305,7 +317,7 @@ impl<'p> Lowering<'p> {
                 .with_help("cast the tensor, as in `f32(x)`, or write a whole number"),
             )),
             other => {
-                let title = format!("{} is no value of dtype {dtype}", other.kind());
+                let title = format!("{} is no value of dtype {dtype}", other.kind(&self.sizes));
                 self.error("BP0205", title, span, "here")
             }
         }
@@ -352,7 +364,6 @@ impl<'p> Lowering<'p> {
 
     /// A type as messages print it.
     pub fn type_text(&self, ty: &TensorType) -> String {
-        let sizes: Vec<String> = ty.shape.iter().map(|size| self.sizes.text(*size)).collect();
-        format!("{}[{}]", ty.dtype, sizes.join(", "))
+        self.sizes.type_text(ty)
     }
 }

@@ -53,7 +53,7 @@ impl Lowering<'_> {
                         ExprKind::Spread(inner) => match self.expression(inner)? {
                             Value::List(more) => values.extend(more),
                             other => {
-                                let title = format!("`..` spreads a list, and this is {}", other.kind());
+                                let title = format!("`..` spreads a list, and this is {}", other.kind(&self.sizes));
                                 return self.error("BP0204", title, inner.span, "expected a list");
                             }
                         },
@@ -126,7 +126,7 @@ impl Lowering<'_> {
                 ))
             }
             other => {
-                let title = format!("a condition is true or false, and this is {}", other.kind());
+                let title = format!("a condition is true or false, and this is {}", other.kind(&self.sizes));
                 self.error("BP0214", title, condition.span, "expected a flag")
             }
         }
@@ -200,7 +200,7 @@ impl Lowering<'_> {
                 Err(self.report(diagnostic))
             }
             (None, other) => {
-                let title = format!("{} has no `{other}`", value.kind());
+                let title = format!("{} has no `{other}`", value.kind(&self.sizes));
                 self.error("BP0211", title, field.span, "only tensors have fields")
             }
         }

@@ -28,7 +28,7 @@ impl Lowering<'_> {
             Value::Poison => Err(Reported),
             Value::Gone(_, why) => self.error("BP0406", why.to_string(), place, "not saved"),
             other => {
-                let title = format!("{} cannot be indexed", other.kind());
+                let title = format!("{} cannot be indexed", other.kind(&self.sizes));
                 self.error("BP0204", title, place, "expected a tensor or a list")
             }
         }
@@ -142,7 +142,7 @@ impl Lowering<'_> {
                 ));
             }
             other => {
-                let title = format!("a place is a whole number, and this is {}", other.kind());
+                let title = format!("a place is a whole number, and this is {}", other.kind(&self.sizes));
                 return self.error("BP0209", title, expr.span, "expected a whole number");
             }
         };
@@ -162,7 +162,8 @@ impl Lowering<'_> {
                     Value::Integer(value) => Some(value),
                     Value::Poison => return Err(Reported),
                     other => {
-                        let title = format!("the ends of a range are whole numbers, and this is {}", other.kind());
+                        let title =
+                            format!("the ends of a range are whole numbers, and this is {}", other.kind(&self.sizes));
                         return self.error("BP0209", title, expr.span, "expected a whole number");
                     }
                 };

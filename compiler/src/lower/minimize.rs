@@ -51,8 +51,10 @@ impl Lowering<'_> {
                 ));
             }
             other => {
-                let title =
-                    format!("a loss is a float scalar that depends on parameters, and this is {}", other.kind());
+                let title = format!(
+                    "a loss is a float scalar that depends on parameters, and this is {}",
+                    other.kind(&self.sizes)
+                );
                 return self.error("BP0413", title, value.span, "nothing to minimize");
             }
         };

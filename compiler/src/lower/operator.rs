@@ -156,7 +156,7 @@ impl Lowering<'_> {
             }
             (operator, other) => {
                 let text = if operator == UnaryOperator::Negate { "-" } else { "not" };
-                let title = format!("`{text}` does not apply to {}", other.kind());
+                let title = format!("`{text}` does not apply to {}", other.kind(&self.sizes));
                 self.error("BP0204", title, place, "here")
             }
         }
@@ -209,11 +209,16 @@ impl Lowering<'_> {
                 }
             }
         }
-        let title = format!("`{}` does not apply to {} and {}", symbol(operator), left.kind(), right.kind());
+        let title = format!(
+            "`{}` does not apply to {} and {}",
+            symbol(operator),
+            left.kind(&self.sizes),
+            right.kind(&self.sizes)
+        );
         Err(self.report(
             Diagnostic::error("BP0204", title, span, "here")
-                .with_label(left_span, left.kind())
-                .with_label(right_span, right.kind()),
+                .with_label(left_span, left.kind(&self.sizes))
+                .with_label(right_span, right.kind(&self.sizes)),
         ))
     }
 
@@ -267,7 +272,7 @@ impl Lowering<'_> {
                 self.constant(literal, &[], span)
             }
             other => {
-                let title = format!("`{what}` works on tensors and numbers, and this is {}", other.kind());
+                let title = format!("`{what}` works on tensors and numbers, and this is {}", other.kind(&self.sizes));
                 self.error("BP0204", title, span, "expected a tensor")
             }
         }

@@ -43,7 +43,7 @@ impl Lowering<'_> {
         {
             return Ok(Chosen { id, given, span: using.span });
         }
-        let title = format!("an optimizer stands after `using`, and this is {}", function.kind());
+        let title = format!("an optimizer stands after `using`, and this is {}", function.kind(&self.sizes));
         self.error("BP0204", title, callee.span, "expected an optimizer")
     }
 

@@ -60,7 +60,7 @@ impl<'p> Lowering<'p> {
             Value::Poison => return Err(Reported),
             value if value.is_scalar() => return Ok(value),
             other => {
-                let title = format!("`{name}` gives {}, and a rule is for one tensor", other.kind());
+                let title = format!("`{name}` gives {}, and a rule is for one tensor", other.kind(&self.sizes));
                 return self.error("BP0407", title, span, "no rule can be chosen here");
             }
         };

@@ -26,7 +26,7 @@ impl Lowering<'_> {
         for (name, expr) in &scan.sequences {
             let value = self.expression(expr)?;
             let Value::Tensor(tensor) = value else {
-                let title = format!("a scan walks over tensors, and this is {}", value.kind());
+                let title = format!("a scan walks over tensors, and this is {}", value.kind(&self.sizes));
                 return self.error("BP0204", title, expr.span, "expected a tensor, or `range(count)`");
             };
             let Some(length) = tensor.ty.shape.first() else {

@@ -1,9 +1,11 @@
 //! Names of sizes while a declaration is checked with representative numbers.
 //!
 //! Expects: distinct primes, so that two products agree only if they are the same product.
-//! Guarantees: a size that is a product of named primes (and a small number), or such a product plus or minus a small
+//! Guarantees: a size that is a product of named primes and a number, or such a product plus or minus a small
 //! number, prints as that expression; every other number prints as itself.
 //! Leaves out: nothing else.
+
+use crate::ir::types::TensorType;
 
 /// Primes for dims: large enough that slices and windows of everyday code fit, small enough that products of eight
 /// stay far below 2^63.
@@ -45,21 +47,22 @@ impl SizeNames {
         if self.names.is_empty() || size < DIMS[0] - 8 {
             return size.to_string();
         }
-        if let Some(product) = self.product(size) {
+        if let Some(product) = self.product(size, u64::MAX) {
             return product;
         }
         for small in 1..=8 {
-            if let Some(product) = size.checked_sub(small).and_then(|rest| self.product(rest)) {
+            if let Some(product) = size.checked_sub(small).and_then(|rest| self.product(rest, DIMS[0])) {
                 return format!("{product} + {small}");
             }
-            if let Some(product) = self.product(size + small) {
+            if let Some(product) = self.product(size + small, DIMS[0]) {
                 return format!("{product} - {small}");
             }
         }
         size.to_string()
     }
 
-    fn product(&self, size: u64) -> Option<String> {
+    /// The size as a product of dims and a number below `limit`.
+    fn product(&self, size: u64, limit: u64) -> Option<String> {
         let mut rest = size;
         let mut factors = Vec::new();
         for (prime, name) in &self.names {
@@ -68,13 +71,19 @@ impl SizeNames {
                 factors.push(name.clone());
             }
         }
-        if factors.is_empty() || rest >= DIMS[0] {
+        if factors.is_empty() || rest >= limit {
             return None;
         }
         if rest > 1 {
             factors.insert(0, rest.to_string());
         }
         Some(factors.join("*"))
+    }
+
+    /// A type as messages print it.
+    pub fn type_text(&self, ty: &TensorType) -> String {
+        let sizes: Vec<String> = ty.shape.iter().map(|size| self.text(*size)).collect();
+        format!("{}[{}]", ty.dtype, sizes.join(", "))
     }
 
     /// A sentence with its numbers replaced by names.

@@ -112,7 +112,7 @@ impl Lowering<'_> {
                 for name in names {
                     self.frame().define(&name.text, Value::Poison);
                 }
-                let title = format!("{} names for {}", names.len(), result?.kind());
+                let title = format!("{} names for {}", names.len(), result?.kind(&self.sizes));
                 self.error("BP0207", title, value.span, format!("expected a tuple of {}", names.len()))
             }
         }
@@ -166,7 +166,7 @@ impl Lowering<'_> {
         let turns = match self.expression(count)? {
             Value::Integer(turns) if turns >= 0 => turns,
             other => {
-                let title = format!("`repeat` runs a whole number of times, and this is {}", other.kind());
+                let title = format!("`repeat` runs a whole number of times, and this is {}", other.kind(&self.sizes));
                 return self.error("BP0204", title, count.span, "expected a whole number");
             }
         };

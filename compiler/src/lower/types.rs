@@ -9,7 +9,7 @@ use super::value::{Origin, Origins, Tensor, Value};
 use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::suggest::closest;
-use bpc_lang::tree::{Dim, Expr, Name, Span, Type};
+use bpc_lang::tree::{Dim, Expr, ExprKind, Name, Span, Type};
 use std::rc::Rc;
 
 /// What a written type asks for.
@@ -121,7 +121,7 @@ impl Lowering<'_> {
         };
         let got = match &value {
             Value::Tensor(tensor) => format!("a tensor {}", self.type_text(&tensor.ty)),
-            other => other.kind(),
+            other => other.kind(&self.sizes),
         };
         let mut diagnostic = Diagnostic::error(
             "BP0204",
@@ -141,9 +141,31 @@ impl Lowering<'_> {
             Value::Integer(size) if size >= 0 => Ok(size as u64),
             Value::Poison => Err(super::context::Reported),
             other => {
-                let title = format!("a size is a whole number from 0 on, and this is {}", other.kind());
+                let title = format!("a size is a whole number from 0 on, and this is {}", other.kind(&self.sizes));
                 self.error("BP0204", title, expr.span, "expected a size")
             }
+        }
+    }
+
+    /// Where a size comes from: for a dim in the text of the library, the short argument of the user that gives it.
+    fn origin(&mut self, expr: &Expr) -> Origin {
+        let written = |span: Span| {
+            let text = self.program.sources.text(span.file);
+            text.get(span.start as usize..span.end as usize).unwrap_or("").to_string()
+        };
+        let own = Origin { span: expr.span, text: written(expr.span) };
+        let ExprKind::Name(name) = &expr.kind else { return own };
+        let argument = self.frames.last().and_then(|frame| frame.dims.get(name)).copied();
+        match argument.map(|span| Origin { span, text: written(span) }) {
+            Some(given)
+                if self.in_library(own.span)
+                    && !self.in_library(given.span)
+                    && given.text.len() <= 40
+                    && !given.text.contains('\n') =>
+            {
+                given
+            }
+            _ => own,
         }
     }
 
@@ -161,7 +183,7 @@ impl Lowering<'_> {
                     };
                     for value in values {
                         let Value::Integer(size) = value else {
-                            let title = format!("`{name}` holds {}, which is no size", value.kind());
+                            let title = format!("`{name}` holds {}, which is no size", value.kind(&self.sizes));
                             return self.error("BP0204", title, *span, "expected sizes");
                         };
                         shape.push(size.max(0) as u64);
@@ -170,10 +192,7 @@ impl Lowering<'_> {
                 }
                 Dim::Size(expr) => {
                     shape.push(self.size(expr)?);
-                    let span = expr.span;
-                    let text = self.program.sources.text(span.file);
-                    let text = text.get(span.start as usize..span.end as usize).unwrap_or("").to_string();
-                    origins.push(Some(Rc::new(Origin { span, text })));
+                    origins.push(Some(Rc::new(self.origin(expr))));
                 }
             }
         }
@@ -211,7 +230,7 @@ impl Lowering<'_> {
                 Value::Poison => Err(super::context::Reported),
                 Value::Gone(_, why) => self.error("BP0406", why.to_string(), span, "not saved"),
                 other => {
-                    let title = format!("{label} is a tensor, and this is {}", other.kind());
+                    let title = format!("{label} is a tensor, and this is {}", other.kind(&self.sizes));
                     self.error("BP0204", title, span, "expected a tensor")
                 }
             },

@@ -4,6 +4,7 @@
 //! Guarantees: a [`Value::Tensor`] always has the type of its node.
 //! Leaves out: what operations do with values (`operator`, `index`, `builtin`).
 
+use super::sizes::SizeNames;
 use crate::ir::graph::NodeId;
 use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::builtins::Builtin;
@@ -74,18 +75,18 @@ pub(super) struct Origin {
 
 impl Value {
     /// What it is, for messages.
-    pub fn kind(&self) -> String {
+    pub fn kind(&self, sizes: &SizeNames) -> String {
         match self {
-            Value::Tensor(tensor) => format!("a tensor {}", tensor.ty),
+            Value::Tensor(tensor) => format!("a tensor {}", sizes.type_text(&tensor.ty)),
             Value::Integer(value) => format!("the whole number {value}"),
-            Value::Real(value) => format!("the number {value}"),
+            Value::Real(value) => format!("the number {value:?}"),
             Value::Flag(value) => format!("the flag {value}"),
             Value::Text(value) => format!("the string \"{value}\""),
             Value::List(_) => "a list".to_string(),
             Value::Dtype(dtype) => format!("the dtype {dtype}"),
             Value::Function(_) => "a function".to_string(),
             Value::Tuple(parts) => format!("a tuple of {}", parts.len()),
-            Value::Gone(ty, _) => format!("a tensor {ty}"),
+            Value::Gone(ty, _) => format!("a tensor {}", sizes.type_text(ty)),
             Value::Poison => "an error".to_string(),
         }
     }

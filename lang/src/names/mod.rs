@@ -373,7 +373,17 @@ impl<'p> Checker<'p> {
     fn unknown(&mut self, name: &str, span: Span, close: Option<String>) {
         let diagnostic =
             Diagnostic::error("BP0101", format!("unknown name `{name}`"), span, "nothing of this name is known here");
+        let habit = match name {
+            "True" => Some("it is written `true`"),
+            "False" => Some("it is written `false`"),
+            "None" | "null" => Some("there is no empty value; leave the argument out"),
+            "torch" | "nn" | "F" | "np" | "jnp" | "tf" => {
+                Some("functions are called by their names alone: `relu(x)`, after `use std.nn { relu }`")
+            }
+            _ => None,
+        };
         let help = match (stdlib::module_of(name), close) {
+            _ if habit.is_some() => habit.map(str::to_string),
             (Some(module), _) => Some(format!("`use {module} {{ {name} }}` brings it in")),
             (None, Some(close)) if name != "std" => Some(format!("did you mean `{close}`?")),
             _ if name == "std" => Some("bring the name in by `use std.module { name }` and write it alone".to_string()),

@@ -76,7 +76,7 @@ impl Lowering<'_> {
             other => match other.number() {
                 Some(number) => self.constant(Literal::new(dtype, number), &[], span).map(Value::Tensor),
                 None => {
-                    let title = format!("{} cannot be cast to {dtype}", other.kind());
+                    let title = format!("{} cannot be cast to {dtype}", other.kind(&self.sizes));
                     self.error("BP0204", title, place, "expected a tensor or a number")
                 }
             },
@@ -98,7 +98,8 @@ impl Lowering<'_> {
                 ));
             }
             other => {
-                let title = format!("the condition of `where` is a bool tensor, and this is {}", other.kind());
+                let title =
+                    format!("the condition of `where` is a bool tensor, and this is {}", other.kind(&self.sizes));
                 return self.error("BP0204", title, place, "expected a bool tensor");
             }
         };

@@ -13,7 +13,7 @@ impl Lowering<'_> {
                 Value::List(values) | Value::Tuple(values) => Ok(Value::Integer(values.len() as i64)),
                 Value::Text(text) => Ok(Value::Integer(text.chars().count() as i64)),
                 other => {
-                    let title = format!("`len` counts the entries of a list, and this is {}", other.kind());
+                    let title = format!("`len` counts the entries of a list, and this is {}", other.kind(&self.sizes));
                     self.error("BP0204", title, span, "expected a list")
                 }
             };
@@ -86,7 +86,7 @@ impl Lowering<'_> {
                 Err(self.report(diagnostic))
             }
             other => {
-                let title = format!("`assert` takes a static condition, and this is {}", other.kind());
+                let title = format!("`assert` takes a static condition, and this is {}", other.kind(&self.sizes));
                 self.error("BP0214", title, place, "expected true or false")
             }
         }

@@ -104,7 +104,7 @@ impl Lowering<'_> {
     fn wrong<T>(&mut self, arguments: &Arguments, parameter: &str, wanted: &str, given: &Given) -> Outcome<T> {
         let got = match &given.value {
             Value::Tensor(tensor) => format!("a tensor {}", self.type_text(&tensor.ty)),
-            other => other.kind(),
+            other => other.kind(&self.sizes),
         };
         let title = format!("`{parameter}` of `{}` is {wanted}, and this is {got}", arguments.name);
         self.error("BP0204", title, given.span, format!("expected {wanted}"))
@@ -171,7 +171,7 @@ impl Lowering<'_> {
                     let title = format!(
                         "`{parameter}` of `{}` holds whole numbers, and one is {}",
                         arguments.name,
-                        other.kind()
+                        other.kind(&self.sizes)
                     );
                     let diagnostic =
                         bpc_lang::diagnostics::Diagnostic::error("BP0204", title, given.span, "expected whole numbers");
@@ -234,7 +234,7 @@ impl Lowering<'_> {
     fn derivative(&mut self, arguments: &Arguments) -> Outcome<Value> {
         let (loss, x) = (self.tensor(arguments, "loss")?, arguments.placed("x"));
         let Value::Tensor(x) = x.0 else {
-            let title = format!("a derivative is taken by a tensor, and this is {}", x.0.kind());
+            let title = format!("a derivative is taken by a tensor, and this is {}", x.0.kind(&self.sizes));
             return self.error("BP0414", title, x.1, "expected a tensor");
         };
         if loss.ty.rank() != 0 || !loss.ty.dtype.is_float() {

@@ -15,7 +15,7 @@ impl Lowering<'_> {
         let places = [left.1, right.1];
         for (value, place) in [&left, &right] {
             if !matches!(value, Value::Tensor(_) | Value::Poison | Value::Gone(..)) {
-                let title = format!("`@` multiplies matrices, and this is {}", value.kind());
+                let title = format!("`@` multiplies matrices, and this is {}", value.kind(&self.sizes));
                 return self.error("BP0204", title, *place, "expected a tensor");
             }
         }

@@ -82,15 +82,18 @@ impl Lowering<'_> {
     pub(super) fn concat(&mut self, arguments: &Arguments) -> Outcome<Value> {
         let (parts, span) = arguments.placed("parts");
         let (Value::List(parts) | Value::Tuple(parts)) = parts else {
-            let title = format!("`concat` joins a list of tensors, and this is {}", parts.kind());
-            return self.error("BP0204", title, span, "expected a list");
+            let title = format!("`concat` joins a list of tensors, and this is {}", parts.kind(&self.sizes));
+            return Err(self.report(
+                bpc_lang::diagnostics::Diagnostic::error("BP0204", title, span, "expected a list")
+                    .with_help("put the parts in brackets, as in `concat([x, y])`"),
+            ));
         };
         let mut tensors = Vec::new();
         for part in parts {
             match part {
                 Value::Tensor(tensor) => tensors.push(tensor),
                 other => {
-                    let title = format!("`concat` joins tensors, and one part is {}", other.kind());
+                    let title = format!("`concat` joins tensors, and one part is {}", other.kind(&self.sizes));
                     return self.error("BP0204", title, span, "expected tensors");
                 }
             }
