@@ -338,7 +338,7 @@ fn words(expected: &[String], at_start: bool) -> String {
     };
     class("a statement", has("let") && has("minimize"), STATEMENT);
     class("an expression", has("integer") && has("(") && !has("let"), EXPRESSION);
-    class("a name", has("name") && !has("integer"), NAME);
+    class("a name", has("name") && !(has("integer") && has("(")), NAME);
     class("an operator", has("+") && has("^"), OPERATOR);
     class("the end of the line", has("newline"), &["newline"]);
     for token in expected {

@@ -172,6 +172,15 @@ impl Lowering<'_> {
             if let Some(tensor) = self.model.parameter(&full.join(".")) {
                 return Ok(Value::Tensor(tensor));
             }
+            if path.iter().any(|part| part.starts_with(|first: char| first.is_ascii_digit())) {
+                let title = format!("no parameter is called `{}` here", path.join("."));
+                let mut diagnostic = Diagnostic::error("BP0211", title, expr.span, "no such parameter");
+                let names = self.model.parameter_names();
+                if let Some(near) = closest(&path.join("."), names.iter().map(String::as_str)) {
+                    diagnostic = diagnostic.with_help(format!("did you mean `{near}`?"));
+                }
+                return Err(self.report(diagnostic));
+            }
         }
         let value = self.expression(base)?;
         let ty = match &value {

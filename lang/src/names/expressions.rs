@@ -129,6 +129,7 @@ impl Checker<'_> {
         for (index, arg) in args.iter().enumerate() {
             // `grad(loss, hidden.weight)` names a parameter by its path.
             match path_root(&arg.value) {
+                Some(_) if is_grad && index == 1 && names_turn(&arg.value) => {}
                 Some((root, span)) if is_grad && index == 1 => self.name(root, span),
                 _ => self.expr(&arg.value),
             }
@@ -267,6 +268,16 @@ impl Checker<'_> {
             let close = closest(&target.text, candidates).map(str::to_string);
             self.unknown(&target.text, target.span, close);
         }
+    }
+}
+
+/// Whether a path goes through a turn of a `repeat`: `blocks.0.weight`.
+fn names_turn(path: &Expr) -> bool {
+    match &path.kind {
+        ExprKind::Field(base, field) => {
+            field.text.starts_with(|first: char| first.is_ascii_digit()) || names_turn(base)
+        }
+        _ => false,
     }
 }
 

@@ -1,0 +1,25 @@
+//! The page that defines the language is true: each block of it that is a program loads and checks.
+
+use bpc::lower::{check, train_block};
+use bpc_lang::diagnostics::render;
+use bpc_lang::loader::load;
+
+const PAGE: &str = include_str!("../../docs/language.md");
+
+#[test]
+fn programs_of_the_page() {
+    let programs: Vec<&str> = PAGE.split("```bp\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(programs.len(), PAGE.matches("```").count() / 2, "a block without `bp` would not be checked");
+    assert!(programs.len() >= 6, "{}", programs.len());
+    for text in programs {
+        let (program, mut diagnostics) = load("language.bp", text, &mut |_| None);
+        if diagnostics.is_empty() {
+            diagnostics = check(&program);
+        }
+        if diagnostics.is_empty() {
+            diagnostics = train_block(&program, "line").err().unwrap_or_default();
+        }
+        let said: Vec<String> = diagnostics.iter().map(|one| render(one, &program.sources, false)).collect();
+        assert!(said.is_empty(), "{text}\n{}", said.join("\n\n"));
+    }
+}
