@@ -89,8 +89,14 @@ fn dims(shape: &[u64]) -> String {
     format!("{shape:?}")
 }
 
-/// The program of a case: `a` and `b` are computed, and so is what becomes of the value.
-fn program((declarations, a, b, value): &Case) -> String {
+/// The program of a case: `a` and `b` are computed, and so is what becomes of the value. For the second order the loss is a
+/// weighted sum of the first derivative.
+fn program((declarations, a, b, value): &Case, order: u32) -> String {
+    let loss = match order {
+        1 => "first",
+        _ => "sum(slope * cos(2.3 * f64(reshape(range(prod(slope.shape)), slope.shape))))",
+    };
+    let slope = if order == 1 { "" } else { "let slope = grad(first, x)" };
     format!(
         "{USES}{declarations}
 model case {{
@@ -100,7 +106,9 @@ model case {{
     let b = 0.9 * y + 0.2
     let value = 2.5 * ({value})
     let weight = sin(1.7 * f64(reshape(range(prod(value.shape)), value.shape)) + 0.4)
-    let loss = sum(weight * value) + sum(value * value) * 0.1
+    let first = sum(weight * value) + sum(value * value) * 0.1
+    {slope}
+    let loss = {loss}
     out loss = loss
     out dx = grad(loss, x)
     out dy = grad(loss, y)
@@ -128,65 +136,86 @@ fn run(step: &mut Step, case: &Case, shift: f64) -> Tensors {
     step.evaluate(&mut State::new(0), &inputs(case, shift)).unwrap_or_else(|error| panic!("{}: {error}", case.3))
 }
 
-#[test]
-fn exact_rules_agree_with_differences() {
-    let mut used = BTreeSet::new();
-    let mut known = BTreeSet::new();
-    let mut wrong = Vec::new();
-    for case in CASES {
-        let model = match compile_text("case.bp", &program(case), &mut |_| None) {
-            Ok(model) => model,
-            Err(error) => {
-                wrong.push(format!("{}: {error}", case.3));
-                continue;
+/// What the cases of one order show.
+#[derive(Default)]
+struct Findings {
+    /// A sentence for each case that fails.
+    wrong: Vec<String>,
+    /// Operations and functions whose rules were used.
+    used: BTreeSet<String>,
+    /// Those that have a nameless exact rule.
+    known: BTreeSet<String>,
+}
+
+fn check(case: &Case, order: u32, findings: &mut Findings) {
+    let model = match compile_text("case.bp", &program(case, order), &mut |_| None) {
+        Ok(model) => model,
+        Err(error) => return findings.wrong.push(format!("{}: {error}", case.3)),
+    };
+    for module in &model.program().modules {
+        for item in &module.items {
+            if let Item::Rule(rule) = item
+                && rule.kind == RuleKind::Exact
+                && rule.name.is_none()
+            {
+                findings.known.insert(rule.target.text.clone());
             }
-        };
-        for module in &model.program().modules {
-            for item in &module.items {
-                if let Item::Rule(rule) = item
-                    && rule.kind == RuleKind::Exact
-                    && rule.name.is_none()
-                {
-                    known.insert(rule.target.text.clone());
-                }
-            }
-        }
-        let oracle = model.interpret(&mut State::new(0), &inputs(case, 0.0)).unwrap();
-        let mut step = model.jit().unwrap();
-        let compilation = step.prepare(bpc::Mode::Evaluate, &inputs(case, 0.0)).unwrap();
-        for region in compilation.gradient.regions.values() {
-            for node in region.nodes.values() {
-                if let Op::Vjp { of, .. } = &node.op {
-                    used.insert(of.clone());
-                }
-            }
-        }
-        let here = run(&mut step, case, 0.0);
-        for (name, expected) in oracle.iter() {
-            let (found, expected) = (here.get(name).unwrap().to_f64(), expected.to_f64());
-            let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
-            if found.iter().zip(&expected).any(|(x, y)| x.is_nan() || (x - y).abs() > 1e-11 * largest) {
-                wrong.push(format!("{}: {name} is {found:?} by machine code, {expected:?} by the interpreter", case.3));
-            }
-        }
-        let along = |name: &str, shape: &[u64], site: u32| -> f64 {
-            let gradient = here.get(name).unwrap().to_f64();
-            gradient.iter().zip(numbers(shape, site + 2)).map(|(slope, along)| slope * (along - 0.5)).sum()
-        };
-        let found = along("dx", case.1, 0) + along("dy", case.2, 1);
-        let h = 1e-5;
-        let loss = |step: &mut Step, shift: f64| run(step, case, shift).scalar("loss").unwrap();
-        let wanted = (loss(&mut step, h) - loss(&mut step, -h)) / (2.0 * h);
-        let error = (found - wanted).abs() / wanted.abs();
-        if wanted.abs() < 1e-3 || error.is_nan() || error > 1e-6 {
-            wrong.push(format!("{}: the rule gives {found}, differences give {wanted}: off by {error:e}", case.3));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let oracle = model.interpret(&mut State::new(0), &inputs(case, 0.0)).unwrap();
+    let mut step = model.jit().unwrap();
+    let compilation = step.prepare(bpc::Mode::Evaluate, &inputs(case, 0.0)).unwrap();
+    for region in compilation.gradient.regions.values() {
+        for node in region.nodes.values() {
+            if let Op::Vjp { of, .. } = &node.op {
+                findings.used.insert(of.clone());
+            }
+        }
+    }
+    let here = run(&mut step, case, 0.0);
+    for (name, expected) in oracle.iter() {
+        let (found, expected) = (here.get(name).unwrap().to_f64(), expected.to_f64());
+        let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+        if found.iter().zip(&expected).any(|(x, y)| x.is_nan() || (x - y).abs() > 1e-11 * largest) {
+            findings
+                .wrong
+                .push(format!("{}: {name} is {found:?} by machine code, {expected:?} by the interpreter", case.3));
+        }
+    }
+    let along = |name: &str, shape: &[u64], site: u32| -> f64 {
+        let gradient = here.get(name).unwrap().to_f64();
+        gradient.iter().zip(numbers(shape, site + 2)).map(|(slope, along)| slope * (along - 0.5)).sum()
+    };
+    let found = along("dx", case.1, 0) + along("dy", case.2, 1);
+    let h = 1e-5;
+    let loss = |step: &mut Step, shift: f64| run(step, case, shift).scalar("loss").unwrap();
+    let wanted = (loss(&mut step, h) - loss(&mut step, -h)) / (2.0 * h);
+    let error = (found - wanted).abs() / wanted.abs();
+    if wanted.abs() < 1e-3 || error.is_nan() || error > 1e-6 {
+        findings.wrong.push(format!("{}: the rules give {found}, differences {wanted}: off by {error:e}", case.3));
+    }
+}
+
+#[test]
+fn exact_rules_agree_with_differences() {
+    let mut findings = Findings::default();
+    for case in CASES {
+        check(case, 1, &mut findings);
+    }
+    assert!(findings.wrong.is_empty(), "{}", findings.wrong.join("\n"));
     // Rounding to f32 hides differences; `casts_keep_the_cotangent` has a closed form.
-    used.insert("cast".to_string());
-    let missing: Vec<&String> = known.difference(&used).collect();
+    findings.used.insert("cast".to_string());
+    let missing: Vec<&String> = findings.known.difference(&findings.used).collect();
     assert!(missing.is_empty(), "exact rules without a case here: {missing:?}");
+}
+
+#[test]
+fn second_derivatives_agree_with_differences() {
+    let mut findings = Findings::default();
+    for case in CASES {
+        check(case, 2, &mut findings);
+    }
+    assert!(findings.wrong.is_empty(), "{}", findings.wrong.join("\n"));
 }
 
 #[test]

@@ -130,8 +130,8 @@ impl Pass<'_> {
         let inputs = copy_inputs(&mut new, &old);
         let result_type = old.tensor(old.results[index as usize].node).clone();
         let role = crate::ir::graph::InputRole::Argument;
-        new.input(role, "result", result_type.clone(), Provenance::default());
-        let seed = new.input(role, "cotangent", result_type, Provenance::default());
+        new.input(role, fresh_name(&old, "result"), result_type.clone(), Provenance::default());
+        let seed = new.input(role, fresh_name(&old, "cotangent"), result_type, Provenance::default());
         let results = self.inline(&mut new, &old, &inputs);
         let wanted: Vec<NodeId> = inputs.iter().copied().filter(|input| new.tensor(*input).dtype.is_float()).collect();
         let found = self.sweep(&mut new, &[(results[index as usize], seed)], &wanted)?;
@@ -191,6 +191,15 @@ fn copy_inputs(target: &mut Region, body: &Region) -> Vec<NodeId> {
             target.input(crate::ir::graph::InputRole::Argument, name.clone(), ty.clone(), Provenance::default())
         })
         .collect()
+}
+
+/// A name that no input of a region has: a region that is a derivative itself has the usual names already.
+fn fresh_name(region: &Region, name: &str) -> String {
+    let mut name = name.to_string();
+    while region.input_named(&name).is_some() {
+        name.push('\'');
+    }
+    name
 }
 
 /// An operation with the regions it names mapped.

@@ -6,7 +6,7 @@
 
 use super::activity::Activity;
 use super::sweep::Cotangents;
-use super::{Pass, backward, constant, copy_inputs, push};
+use super::{Pass, backward, constant, copy_inputs, fresh_name, push};
 use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region};
 use crate::ir::op::Op;
 use crate::ir::types::{Literal, TensorType, Type};
@@ -53,6 +53,11 @@ impl Pass<'_> {
     ) -> NodeId {
         let scan = parts(op);
         let mut body = self.graph.regions[scan.body].clone();
+        let carries = &body.inputs[..scan.carries];
+        if body.results.iter().rev().map(|result| result.node).take(scan.carries).eq(carries.iter().rev().copied()) {
+            // A copy of one that saves them already.
+            return push(region, op.clone(), operands, provenance);
+        }
         let mut stacks = scan.stacks;
         for (place, carry) in body.inputs.clone().into_iter().take(scan.carries).enumerate() {
             stacks.push(stacked(body.tensor(carry), scan.length));
@@ -86,7 +91,7 @@ impl Pass<'_> {
             return Ok(());
         }
         let body = self.graph.regions[scan.body].clone();
-        let n_yields = scan.stacks.len() - scan.carries;
+        let first_state = scan.stacks.len();
         let float_carries: Vec<usize> = (0..scan.carries).filter(|carry| types[*carry].dtype.is_float()).collect();
         let wanted_operand = |operand: &NodeId| activity.active.contains(operand);
         let sequences: Vec<usize> =
@@ -94,13 +99,15 @@ impl Pass<'_> {
         let first_constant = scan.carries + scan.sequences;
         let constants: Vec<usize> =
             (first_constant..node.operands.len()).filter(|place| wanted_operand(&node.operands[*place])).collect();
-        let yields: Vec<usize> =
-            (0..n_yields).filter(|place| cotangents.parts.contains_key(&(id, (scan.carries + place) as u32))).collect();
+        // The saved states are stacks like the others: a second derivative sends them cotangents.
+        let yields: Vec<usize> = (0..scan.stacks.len())
+            .filter(|place| cotangents.parts.contains_key(&(id, (scan.carries + place) as u32)))
+            .collect();
 
         // The body of the reverse loop: cotangents of the carries and sums for the constants are its carries.
         let mut reverse = Region::new(format!("{}.adjoint", body.name));
         let argument = |reverse: &mut Region, name: String, ty: &TensorType| {
-            reverse.input(InputRole::Argument, name, ty.clone(), Provenance::default())
+            reverse.input(InputRole::Argument, fresh_name(&body, &name), ty.clone(), Provenance::default())
         };
         let lambdas: Vec<NodeId> = float_carries
             .iter()
@@ -165,7 +172,7 @@ impl Pass<'_> {
         }
         operands.extend(yields.iter().map(|place| cotangents.parts[&(id, (scan.carries + place) as u32)]));
         for carry in 0..scan.carries {
-            let index = (scan.carries + n_yields + carry) as u32;
+            let index = (first_state + carry) as u32;
             operands.push(push(region, Op::Project { index }, &[id], provenance));
         }
         operands.extend(&node.operands[scan.carries..]);
@@ -177,7 +184,8 @@ impl Pass<'_> {
             stacks,
             body: self.graph.add(reverse),
         };
-        let adjoint = push(region, adjoint, &operands, provenance);
+        // It may be differentiated again; where it is not, nothing reads its states and they are dropped.
+        let adjoint = self.scan_with_states(region, &adjoint, &operands, provenance);
 
         let receivers = float_carries
             .iter()
