@@ -1,0 +1,125 @@
+//! Every rule of algebra on its example.
+//!
+//! Expects: rules with examples in the text form of graphs.
+//! Guarantees: each fires on its example, both of its sides agree, and so does the example under all rules together.
+//! Leaves out: rules on graphs that nobody chose (`random`).
+
+use super::{Points, assert_agree, compare, graph_of};
+use crate::egraph::analysis::EGraph;
+use crate::egraph::rules::{Expression, all};
+use crate::egraph::{Limits, expand, extract, optimize, search};
+use crate::ir::graph::{Graph, NodeId, Output, OutputRole, Provenance, Region};
+use crate::ir::interpret::run;
+use crate::ir::op::Op;
+use crate::ir::types::{Dtype, Literal};
+use crate::ir::verify::{verify, verify_expanded};
+use egg::Id;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn push_expression(region: &mut Region, expression: &Expression, leaves: &BTreeMap<Id, NodeId>) -> NodeId {
+    match expression {
+        Expression::Class(class) => leaves[class],
+        Expression::Apply(op, operands) => {
+            let operands: Vec<NodeId> =
+                operands.iter().map(|operand| push_expression(region, operand, leaves)).collect();
+            region.push(op.clone(), &operands, Provenance::default()).unwrap()
+        }
+    }
+}
+
+fn leaves(expression: &Expression, found: &mut BTreeSet<Id>) {
+    match expression {
+        Expression::Class(class) => {
+            found.insert(*class);
+        }
+        Expression::Apply(_, operands) => operands.iter().for_each(|operand| leaves(operand, found)),
+    }
+}
+
+/// A graph with the term that was matched and what it was found equal to as its two results.
+fn both_sides(source: &Region, egraph: &EGraph, inputs: &[Id], class: Id, expression: &Expression) -> Graph {
+    let mut classes = BTreeSet::from([class]);
+    leaves(expression, &mut classes);
+    let roots: Vec<Id> = classes.iter().copied().collect();
+    let mut named = source.clone();
+    let any = source.inputs[0];
+    named.results =
+        (0..roots.len()).map(|index| Output { role: OutputRole::Value, name: index.to_string(), node: any }).collect();
+    let extraction = extract::extract(egraph, &roots, &BTreeMap::new());
+    let mut region = extract::build(egraph, &extraction, &named, inputs);
+    let nodes: BTreeMap<Id, NodeId> =
+        roots.iter().copied().zip(region.results.iter().map(|output| output.node)).collect();
+    let right = push_expression(&mut region, expression, &nodes);
+    region.results.clear();
+    region.result(OutputRole::Value, "left", nodes[&class]);
+    region.result(OutputRole::Value, "right", right);
+    let mut graph = Graph::default();
+    graph.add(region);
+    graph
+}
+
+#[test]
+fn every_rule_fires_on_its_example_and_both_sides_agree() {
+    for rule in all() {
+        let graph = graph_of(rule.example);
+        let loaded = expand::load(&graph, graph.main_id(), &BTreeMap::new());
+        let found = search(&loaded.egraph, &[rule]);
+        assert!(
+            found.len() >= graph.main().results.len(),
+            "{} does not fire on every result of its example",
+            rule.name
+        );
+        let (mut usable, mut all) = (0, 0);
+        for (class, _, expression) in &found {
+            let graph = both_sides(graph.main(), &loaded.egraph, &loaded.inputs, *class, expression);
+            verify(&graph).unwrap();
+            let mut points = Points(3);
+            for _ in 0..50 {
+                let results = run(&graph, &points.inputs(&graph)).unwrap();
+                let counts = compare(&results[..1], &results[1..], rule.name);
+                (usable, all) = (usable + counts.0, all + counts.1);
+            }
+        }
+        assert!(10 * usable >= 9 * all && usable >= 50, "{}: only {usable} of {all} numbers are usable", rule.name);
+    }
+}
+
+#[test]
+fn examples_keep_their_meaning_under_all_rules_together() {
+    for rule in all() {
+        let graph = graph_of(rule.example);
+        let (optimized, report) = optimize(&graph, &Limits::default());
+        verify_expanded(&optimized).unwrap();
+        assert!(report.cost_after <= report.cost_before, "{}: {report:?}", rule.name);
+        assert!(report.limits_hit.is_empty(), "{}: {:?}", rule.name, report.limits_hit);
+        assert_agree(&graph, &optimized, rule.name);
+    }
+}
+
+#[test]
+fn names_of_rules_differ_and_their_operations_exist() {
+    let mut names = BTreeSet::new();
+    for rule in all() {
+        assert!(names.insert(rule.name), "{} stands twice", rule.name);
+        for name in rule.at {
+            assert!(Op::NAMES.contains(name), "{}: there is no operation {name}", rule.name);
+        }
+    }
+}
+
+#[test]
+fn sampling_sees_a_wrong_rule() {
+    let graph = graph_of(
+        r#"
+        n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
+        n1 = add(n0, n0) : f64[3]
+        result value "y" = n1
+        "#,
+    );
+    let loaded = expand::load(&graph, graph.main_id(), &BTreeMap::new());
+    let three = Expression::Apply(Op::Constant { value: Literal::new(Dtype::F64, 3.0), shape: vec![3] }, Vec::new());
+    let wrong = Expression::Apply(Op::Mul {}, vec![Expression::Class(loaded.inputs[0]), three]);
+    let sides = both_sides(graph.main(), &loaded.egraph, &loaded.inputs, loaded.results[0], &wrong);
+    let results = run(&sides, &Points(3).inputs(&sides)).unwrap();
+    assert_ne!(results[0].1.data, results[1].1.data);
+}
