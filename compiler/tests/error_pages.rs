@@ -2,7 +2,7 @@
 //! gets none, and no code that this crate issues is missing.
 
 use bpc::differentiate::differentiate;
-use bpc::lower::{Derivatives, Options, check, lower, train_block};
+use bpc::lower::{Derivatives, Options, check, lower};
 use bpc_lang::diagnostics::{Diagnostic, render};
 use bpc_lang::loader::load;
 use bpc_lang::program::Program;
@@ -20,7 +20,7 @@ fn sections() -> Vec<(&'static str, Vec<&'static str>)> {
         .collect()
 }
 
-/// Everything that is said about a program, of which a model is compiled for four rows, and a `train double` is read.
+/// Everything that is said about a program, of which a model is compiled for four rows.
 fn said(text: &str) -> (Program, Vec<Diagnostic>) {
     let (program, mut diagnostics) = load("program.bp", text, &mut |_| None);
     if diagnostics.is_empty() {
@@ -35,9 +35,6 @@ fn said(text: &str) -> (Program, Vec<Diagnostic>) {
             Ok(lowered) => differentiate(&lowered.graph, &mut Derivatives::new(&program)).err().unwrap_or_default(),
             Err(diagnostics) => diagnostics,
         };
-    }
-    if diagnostics.is_empty() {
-        diagnostics = train_block(&program, "double").err().unwrap_or_default();
     }
     (program, diagnostics)
 }

@@ -1,6 +1,6 @@
 //! The page that defines the language is true: each block of it that is a program loads and checks.
 
-use bpc::lower::{check, train_block};
+use bpc::lower::check;
 use bpc_lang::diagnostics::render;
 use bpc_lang::loader::load;
 
@@ -15,9 +15,6 @@ fn programs_of_the_page() {
         let (program, mut diagnostics) = load("language.bp", text, &mut |_| None);
         if diagnostics.is_empty() {
             diagnostics = check(&program);
-        }
-        if diagnostics.is_empty() {
-            diagnostics = train_block(&program, "line").err().unwrap_or_default();
         }
         let said: Vec<String> = diagnostics.iter().map(|one| render(one, &program.sources, false)).collect();
         assert!(said.is_empty(), "{text}\n{}", said.join("\n\n"));

@@ -231,7 +231,13 @@ impl Loader<'_> {
             let all = || {
                 format!("it declares {}", known.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
             };
-            self.diagnostics.push(did_you_mean(diagnostic, closest(&name.text, candidates), all));
+            self.diagnostics.push(match stdlib::module_of(&name.text) {
+                Some("std.core") => {
+                    diagnostic.with_help(format!("`{}` is always there; take it out of this line", name.text))
+                }
+                Some(module) => diagnostic.with_help(format!("`use {module} {{ {} }}` brings it in", name.text)),
+                None => did_you_mean(diagnostic, closest(&name.text, candidates), all),
+            });
         }
     }
 

@@ -10,6 +10,7 @@ use super::bind::{Given, names_in};
 use super::choose::Chosen;
 use super::context::{Frame, FrameKind, Lowering, Outcome};
 use super::sizes::SizeNames;
+use super::train::train_block;
 use super::types::is_static;
 use super::value::Value;
 use crate::ir::graph::{InputRole, Provenance};
@@ -55,7 +56,10 @@ pub(super) fn check_item(program: &Program, id: ItemId) -> Vec<Diagnostic> {
             Some(Target::Item(target)) => lowering.check_rule(id, target),
             _ => Ok(()),
         },
-        Item::Train(_) => Ok(()),
+        Item::Train(train) => {
+            lowering.diagnostics.extend(train_block(program, &train.model.text).err().unwrap_or_default());
+            Ok(())
+        }
     };
     lowering.diagnostics
 }
