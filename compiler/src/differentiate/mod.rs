@@ -202,10 +202,10 @@ fn fresh_name(region: &Region, name: &str) -> String {
     name
 }
 
-/// An operation with the regions it names mapped.
+/// An operation with the region it names mapped.
 fn with_regions(op: &Op, regions: &BTreeMap<RegionId, RegionId>) -> Op {
     let mut op = op.clone();
-    if let Op::Scan { body, .. } | Op::Ruled { body, .. } | Op::Vjp { body, .. } = &mut op {
+    if let Some(body) = op.body_mut() {
         *body = regions[body];
     }
     op
