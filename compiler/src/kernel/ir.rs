@@ -20,7 +20,7 @@ pub struct ValueId(u32);
 entity_impl!(ValueId, "v");
 
 /// One compiled step.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
     /// Of the model.
     pub name: String,
@@ -80,7 +80,7 @@ pub enum Place {
 }
 
 /// One thing to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Generated loops.
     Nest(Nest),
@@ -102,7 +102,7 @@ pub enum Step {
 /// Loops over `outer`, in each iteration the stages one after the other. Outer iterations are independent: workers share
 /// them. In a nest of one stage the `inner` iterations are independent too: where `outer` is empty (a flat map, a sum
 /// over columns), workers may share the first inner axis.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Nest {
     /// For people: the operations inside.
     pub name: String,
@@ -116,7 +116,7 @@ pub struct Nest {
 
 /// Loops over the outer axes, then `inner` axes, then `reduced` axes; axes are numbered in this order. Without
 /// reductions it maps; with them, values from `n_inside` on are computed once after the reduced loops.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stage {
     /// Sizes of the axes of this stage.
     pub inner: Vec<u64>,
@@ -293,7 +293,7 @@ pub struct ProductOperand {
 /// A loop of `length` turns over steps. Carries are buffers that the body reads and that hold the next value after the
 /// turn, written there by the body itself or through `advance`; sequences are read and stacks written a slice a turn,
 /// in place: their slice buffers are [`Place::Slice`]s.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Repeat {
     /// For people.
     pub name: String,

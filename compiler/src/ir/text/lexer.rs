@@ -9,7 +9,7 @@ pub enum Token {
     Word(String),
     /// Text in quotes, without them.
     Text(String),
-    /// One of `= ( ) [ ] { } , :`.
+    /// One of `= ( ) [ ] { } , : < > @`; the last three in programs of kernels only.
     Mark(char),
     /// After the last token.
     End,
@@ -45,7 +45,7 @@ pub fn tokens(text: &str) -> Result<Vec<Placed>, TextError> {
                 while characters.next_if(|next| *next != '\n').is_some() {}
                 continue;
             }
-            '=' | '(' | ')' | '[' | ']' | '{' | '}' | ',' | ':' => Token::Mark(first),
+            '=' | '(' | ')' | '[' | ']' | '{' | '}' | ',' | ':' | '<' | '>' | '@' => Token::Mark(first),
             '"' => {
                 let mut content = String::new();
                 loop {

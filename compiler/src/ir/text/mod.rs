@@ -18,11 +18,13 @@
 //! by name: `3`, `[1, 2]`, `true`, `f32` (a dtype), `f32(0.5)` (a number), `f32[2, 3]` (a type), `(f32[2], i32[])`
 //! (types), `"text"`, `r0` (a region), or the role of an input.
 
-mod lexer;
+pub(crate) mod cursor;
+pub(crate) mod lexer;
 mod parse;
 mod print;
 
 pub use parse::parse;
+pub(crate) use print::quote;
 pub use print::{attribute_text, node_text, print};
 
 use super::graph::{InputRole, OutputRole};
@@ -57,11 +59,11 @@ const INPUT_ROLES: [(InputRole, &str); 6] = [
 
 const OUTPUT_ROLES: [(OutputRole, &str); 2] = [(OutputRole::Value, "value"), (OutputRole::Next, "next")];
 
-fn name_in<T: PartialEq>(table: &[(T, &'static str)], wanted: T) -> &'static str {
+pub(crate) fn name_in<T: PartialEq>(table: &[(T, &'static str)], wanted: T) -> &'static str {
     table.iter().find(|(known, _)| *known == wanted).map_or("", |(_, name)| name)
 }
 
-fn find_in<T: Copy>(table: &[(T, &'static str)], wanted: &str) -> Option<T> {
+pub(crate) fn find_in<T: Copy>(table: &[(T, &'static str)], wanted: &str) -> Option<T> {
     table.iter().find(|(_, name)| *name == wanted).map(|(known, _)| *known)
 }
 

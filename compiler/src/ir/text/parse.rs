@@ -1,18 +1,19 @@
 //! Text to graph: one function for each rule of the form that the parent module shows.
 
-use super::lexer::{Placed, Token, tokens};
+use super::cursor::Cursor;
+use super::lexer::Token;
 use super::{INPUT_ROLES, OUTPUT_ROLES, TextError, find_in};
 use crate::ir::attribute::Attribute;
 use crate::ir::graph::{Graph, NodeId, Provenance, Region, RegionId};
 use crate::ir::op::Op;
-use crate::ir::types::{Dtype, Literal, TensorType, Type};
+use crate::ir::types::{Dtype, Type};
 
 /// Reads a graph.
 ///
 /// # Errors
 /// The first thing that is wrong. An operation whose operands do not fit is an error too.
 pub fn parse(text: &str) -> Result<Graph, TextError> {
-    let mut parser = Parser { tokens: tokens(text)?, position: 0 };
+    let mut parser = Cursor::new(text)?;
     let mut graph = Graph::default();
     loop {
         if parser.next().token == Token::End && !graph.regions.is_empty() {
@@ -23,96 +24,7 @@ pub fn parse(text: &str) -> Result<Graph, TextError> {
     }
 }
 
-struct Parser {
-    tokens: Vec<Placed>,
-    position: usize,
-}
-
-impl Parser {
-    /// The token that comes next.
-    fn next(&self) -> &Placed {
-        &self.tokens[self.position]
-    }
-
-    fn advance(&mut self) -> Placed {
-        let placed = self.next().clone();
-        self.position = (self.position + 1).min(self.tokens.len() - 1);
-        placed
-    }
-
-    fn error<T>(&self, position: usize, message: impl Into<String>) -> Result<T, TextError> {
-        let Placed { line, column, .. } = self.tokens[position];
-        Err(TextError { line, column, message: message.into() })
-    }
-
-    fn is(&self, mark: char) -> bool {
-        self.next().token == Token::Mark(mark)
-    }
-
-    /// Takes the mark if it comes next.
-    fn take(&mut self, mark: char) -> bool {
-        let found = self.is(mark);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    fn expect(&mut self, mark: char) -> Result<(), TextError> {
-        if self.take(mark) { Ok(()) } else { self.error(self.position, format!("expected {mark}")) }
-    }
-
-    fn expect_word(&mut self, word: &str, why: &str) -> Result<(), TextError> {
-        match &self.next().token {
-            Token::Word(found) if found == word => {
-                self.advance();
-                Ok(())
-            }
-            _ => self.error(self.position, format!("expected {word}{why}")),
-        }
-    }
-
-    fn word(&mut self, what: &str) -> Result<String, TextError> {
-        match self.next().token.clone() {
-            Token::Word(word) => {
-                self.advance();
-                Ok(word)
-            }
-            _ => self.error(self.position, format!("expected {what}")),
-        }
-    }
-
-    fn text(&mut self) -> Result<String, TextError> {
-        match self.next().token.clone() {
-            Token::Text(text) => {
-                self.advance();
-                Ok(text)
-            }
-            _ => self.error(self.position, "expected a name in quotes"),
-        }
-    }
-
-    /// `open`, entries with commas between them, `close`; the opening mark has been taken.
-    fn list<T>(
-        &mut self,
-        close: char,
-        mut entry: impl FnMut(&mut Parser) -> Result<T, TextError>,
-    ) -> Result<Vec<T>, TextError> {
-        let mut entries = Vec::new();
-        if self.take(close) {
-            return Ok(entries);
-        }
-        loop {
-            entries.push(entry(self)?);
-            if self.take(close) {
-                return Ok(entries);
-            }
-            if !self.take(',') {
-                return self.error(self.position, format!("expected , or {close}"));
-            }
-        }
-    }
-
+impl Cursor {
     fn region(&mut self, graph: &Graph) -> Result<Region, TextError> {
         self.expect_word("region", ": a graph has at least one")?;
         let id = RegionId::from_u32(graph.regions.len() as u32);
@@ -153,7 +65,7 @@ impl Parser {
             return self.error(start, format!("there is no operation {name}"));
         }
         let operands = if self.take('(') { self.list(')', |parser| parser.node_id(region))? } else { Vec::new() };
-        let attributes = if self.take('{') { self.list('}', Parser::attribute)? } else { Vec::new() };
+        let attributes = if self.take('{') { self.list('}', Cursor::attribute)? } else { Vec::new() };
         self.expect(':')?;
         let declared_at = self.position;
         let declared = self.node_type()?;
@@ -196,7 +108,7 @@ impl Parser {
             return Ok(Attribute::Integers(self.list(']', |parser| parser.number("a whole number"))?));
         }
         if self.take('(') {
-            return Ok(Attribute::Types(self.list(')', Parser::tensor_type)?));
+            return Ok(Attribute::Types(self.list(')', Cursor::tensor_type)?));
         }
         if matches!(self.next().token, Token::Text(_)) {
             return Ok(Attribute::Text(self.text()?));
@@ -207,7 +119,12 @@ impl Parser {
             if self.is('[') {
                 return Ok(Attribute::Type(self.shape_of(dtype)?));
             }
-            return if self.take('(') { self.literal(dtype) } else { Ok(Attribute::Dtype(dtype)) };
+            if self.take('(') {
+                let literal = self.literal(dtype)?;
+                self.expect(')')?;
+                return Ok(Attribute::Literal(literal));
+            }
+            return Ok(Attribute::Dtype(dtype));
         }
         if let Some(role) = find_in(&INPUT_ROLES, &word) {
             return Ok(Attribute::Role(role));
@@ -227,49 +144,10 @@ impl Parser {
         }
     }
 
-    /// A number and the closing parenthesis.
-    fn literal(&mut self, dtype: Dtype) -> Result<Attribute, TextError> {
-        let start = self.position;
-        let word = self.word("a number")?;
-        let literal = match dtype {
-            // Read at the precision of the dtype: the text is the shortest that rounds to it there.
-            Dtype::F32 => word.parse::<f32>().ok().map(|value| Literal::new(dtype, f64::from(value))),
-            Dtype::F64 => word.parse::<f64>().ok().map(|value| Literal::new(dtype, value)),
-            Dtype::I32 => word.parse::<i32>().ok().map(|value| Literal::integer(dtype, i64::from(value))),
-            Dtype::I64 => word.parse::<i64>().ok().map(|value| Literal::integer(dtype, value)),
-            Dtype::U32 => word.parse::<u32>().ok().map(|value| Literal::integer(dtype, i64::from(value))),
-            Dtype::Bool => word.parse::<bool>().ok().map(|value| Literal::integer(dtype, i64::from(value))),
-        };
-        let Some(literal) = literal else { return self.error(start, format!("{word} is no {dtype}")) };
-        self.expect(')')?;
-        Ok(Attribute::Literal(literal))
-    }
-
-    fn number<N: std::str::FromStr>(&mut self, what: &str) -> Result<N, TextError> {
-        let start = self.position;
-        let word = self.word(what)?;
-        word.parse().or_else(|_| self.error(start, format!("expected {what}")))
-    }
-
     fn node_type(&mut self) -> Result<Type, TextError> {
         if self.take('(') {
-            return Ok(Type::Tuple(self.list(')', Parser::tensor_type)?));
+            return Ok(Type::Tuple(self.list(')', Cursor::tensor_type)?));
         }
         self.tensor_type().map(Type::Tensor)
-    }
-
-    fn tensor_type(&mut self) -> Result<TensorType, TextError> {
-        let start = self.position;
-        let word = self.word("a type")?;
-        match Dtype::from_name(&word) {
-            Some(dtype) => self.shape_of(dtype),
-            None => self.error(start, format!("there is no dtype {word}")),
-        }
-    }
-
-    fn shape_of(&mut self, dtype: Dtype) -> Result<TensorType, TextError> {
-        self.expect('[')?;
-        let shape = self.list(']', |parser| parser.number("a size"))?;
-        Ok(TensorType { dtype, shape })
     }
 }

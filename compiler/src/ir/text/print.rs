@@ -65,7 +65,8 @@ pub fn attribute_text(attribute: &Attribute) -> String {
     }
 }
 
-fn quote(text: &str) -> String {
+/// Text in quotes, as `lexer` reads it.
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

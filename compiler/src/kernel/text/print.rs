@@ -1,35 +1,21 @@
-//! The text form of programs, for people and for tests.
-//!
-//! Expects: a program whose ids exist.
-//! Guarantees: everything that decides what the program computes is printed; equal programs print equally.
-//! Leaves out: reading it back.
+//! Programs to text. See the parent module.
 
-use super::ir::{
-    AffineMap, BufferRole, Guard, Nest, Place, ProductOperand, Program, ReductionKind, Scalar, Stage, Step,
-};
+use super::{REDUCTIONS, ROLES, axis};
+use crate::ir::text::{name_in, quote};
+use crate::ir::types::{Dtype, Literal};
+use crate::kernel::ir::{AffineMap, Guard, Nest, Place, ProductOperand, Program, Scalar, Stage, Step};
 use std::fmt::{self, Display, Formatter, Write};
-
-/// The names of loop axes.
-const AXES: &[&str] = &["i", "j", "k", "l", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z"];
-
-fn axis(index: usize) -> String {
-    AXES.get(index).map_or_else(|| format!("i{index}"), |name| (*name).to_owned())
-}
 
 /// Prints a program.
 pub fn print(program: &Program) -> String {
     let mut text = format!(
-        "program \"{}\" state {} bytes, workspace {} bytes\n",
-        program.name, program.state_bytes, program.workspace_bytes
+        "program {} state {} bytes, workspace {} bytes\n",
+        quote(&program.name),
+        program.state_bytes,
+        program.workspace_bytes
     );
     for (id, buffer) in &program.buffers {
-        let role = match buffer.role {
-            BufferRole::Parameter => "parameter",
-            BufferRole::State => "state",
-            BufferRole::Data => "data",
-            BufferRole::Output => "output",
-            BufferRole::Temporary => "temporary",
-        };
+        let role = name_in(&ROLES, buffer.role);
         let place = match buffer.place {
             Place::Unplanned => "nowhere".to_owned(),
             Place::State(at) => format!("state + {at}"),
@@ -37,7 +23,7 @@ pub fn print(program: &Program) -> String {
             Place::Scratch(at) => format!("scratch + {at}"),
             Place::Slice(whole) => format!("slice of {whole}"),
         };
-        let name = if buffer.name.is_empty() { String::new() } else { format!(" \"{}\"", buffer.name) };
+        let name = if buffer.name.is_empty() { String::new() } else { format!(" {}", quote(&buffer.name)) };
         let _ = writeln!(text, "{id} : {} {role}{name} at {place}", buffer.ty);
     }
     steps(&mut text, &program.steps, 0);
@@ -68,7 +54,7 @@ fn steps(text: &mut String, steps: &[Step], depth: usize) {
             }
             Step::Repeat(repeat) => {
                 let direction = if repeat.reverse { " reverse" } else { "" };
-                let mut head = format!("{indent}repeat \"{}\" {}{direction}", repeat.name, repeat.length);
+                let mut head = format!("{indent}repeat {} {}{direction}", quote(&repeat.name), repeat.length);
                 let lists = [
                     ("sequences", &repeat.sequences),
                     ("initial", &repeat.initial),
@@ -92,11 +78,8 @@ struct Operand<'a>(&'a ProductOperand);
 impl Display for Operand<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         let ProductOperand { buffer, offset, row_stride, column_stride, batch_strides } = self.0;
-        write!(formatter, "{buffer}({offset}; {row_stride}, {column_stride}")?;
-        if !batch_strides.is_empty() {
-            write!(formatter, "; {batch_strides:?}")?;
-        }
-        formatter.write_str(")")
+        let strides = [batch_strides.as_slice(), &[*row_stride, *column_stride]].concat();
+        write!(formatter, "{buffer}({offset}, {strides:?})")
     }
 }
 
@@ -107,7 +90,7 @@ fn loops(first: usize, sizes: &[u64]) -> String {
 }
 
 fn nest(text: &mut String, nest: &Nest, indent: &str) {
-    let _ = write!(text, "{indent}nest {} [{}]", nest.name, loops(0, &nest.outer));
+    let _ = write!(text, "{indent}nest {} [{}]", quote(&nest.name), loops(0, &nest.outer));
     if nest.scratch_bytes > 0 {
         let _ = write!(text, " scratch {} bytes", nest.scratch_bytes);
     }
@@ -120,19 +103,24 @@ fn nest(text: &mut String, nest: &Nest, indent: &str) {
 
 fn stage(text: &mut String, stage: &Stage, outer: usize, indent: &str) {
     let _ = write!(text, "{indent}  stage [{}]", loops(outer, &stage.inner));
-    if !stage.reductions.is_empty() {
+    if !stage.reduced.is_empty() {
         let _ = write!(text, " reduced [{}]", loops(outer + stage.inner.len(), &stage.reduced));
     }
     if let Some(vector) = stage.vector_axis {
         let _ = write!(text, " vector {}", axis(vector as usize));
     }
     let _ = writeln!(text, " {{");
-    for (id, scalar) in &stage.values {
-        if id.as_u32() == stage.n_inside && !stage.reductions.is_empty() {
-            let _ = writeln!(text, "{indent}   after");
+    let scalars = |text: &mut String, range: std::ops::Range<usize>| {
+        for (id, scalar) in stage.values.iter().skip(range.start).take(range.len()) {
+            let _ = writeln!(text, "{indent}    {id}: {} = {}", stage.dtype(id), Text(scalar, stage.dtype(id)));
         }
-        let _ = writeln!(text, "{indent}    {id}: {} = {}", stage.dtype(id), Text(scalar, stage));
+    };
+    scalars(text, 0..stage.n_inside as usize);
+    for (index, reduction) in stage.reductions.iter().enumerate() {
+        let _ =
+            writeln!(text, "{indent}    r{index} = {} of {}", name_in(&REDUCTIONS, reduction.kind), reduction.value);
     }
+    scalars(text, stage.n_inside as usize..stage.values.len());
     for store in &stage.stores {
         let _ = writeln!(text, "{indent}    {}[{}] = {}", store.buffer, store.map, store.value);
     }
@@ -155,8 +143,8 @@ impl Display for AffineMap {
                 (false, false) => formatter.write_str(" + ")?,
             }
             first = false;
-            if stride.abs() != 1 {
-                write!(formatter, "{} ", stride.abs())?;
+            if stride.unsigned_abs() != 1 {
+                write!(formatter, "{} ", stride.unsigned_abs())?;
             }
             formatter.write_str(&axis(index))?;
         }
@@ -164,7 +152,7 @@ impl Display for AffineMap {
     }
 }
 
-struct Text<'a>(&'a Scalar, &'a Stage);
+struct Text<'a>(&'a Scalar, Dtype);
 
 impl Display for Text<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
@@ -177,10 +165,13 @@ impl Display for Text<'_> {
                     let word = if index == 0 { "if" } else { "and" };
                     write!(formatter, " {word} {low} <= {map} < {high}")?;
                 }
-                if guards.is_empty() { Ok(()) } else { write!(formatter, " else {otherwise}") }
+                if guards.is_empty() && *otherwise == Literal::new(self.1, 0.0) {
+                    return Ok(());
+                }
+                write!(formatter, " else {otherwise}")
             }
             Scalar::Gather { buffer, index, rows, row_stride, map } => {
-                write!(formatter, "{buffer}[{row_stride} {index} + {map}] if 0 <= {index} < {rows}")
+                write!(formatter, "gather {buffer} row {index} of {rows} stride {row_stride} at {map}")
             }
             Scalar::Random { normal, site, seed, step, map, .. } => {
                 let kind = if *normal { "normal" } else { "uniform" };
@@ -190,18 +181,7 @@ impl Display for Text<'_> {
             Scalar::Binary(op, x, y) => write!(formatter, "{} {x} {y}", op.name()),
             Scalar::Select(condition, x, y) => write!(formatter, "select {condition} {x} {y}"),
             Scalar::Cast(x, dtype) => write!(formatter, "cast {x} to {dtype}"),
-            Scalar::Reduced(index) => {
-                let Some(reduction) = self.1.reductions.get(*index as usize) else {
-                    return write!(formatter, "reduced {index}");
-                };
-                let kind = match reduction.kind {
-                    ReductionKind::Sum => "sum",
-                    ReductionKind::Max => "max",
-                    ReductionKind::Min => "min",
-                    ReductionKind::Argmax => "argmax",
-                };
-                write!(formatter, "{kind} of {}", reduction.value)
-            }
+            Scalar::Reduced(index) => write!(formatter, "r{index}"),
         }
     }
 }
