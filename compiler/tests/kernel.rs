@@ -35,6 +35,8 @@ fn numbers(ty: &TensorType, seed: u64, role: InputRole) -> Vec<f64> {
 fn check(graph: &Graph) -> Program {
     verify::verify_expanded(graph).unwrap_or_else(|errors| panic!("{}", errors[0]));
     let program = build(graph).expect("builds");
+    let printed = bpc::kernel::text::print(&program);
+    assert_eq!(bpc::kernel::text::parse(&printed).as_ref(), Ok(&program), "{printed}");
     let main = graph.main();
     let mut inputs = BTreeMap::new();
     let mut blocks = Blocks::new(&program);
