@@ -24,8 +24,11 @@ exact for always(x: f[..]) -> y { grad x = 3 * x * grad y }
 layer bent(x: f[N]) -> f[N] { bend(x) }
 ";
 
-/// Where the rule is chosen: the lines of the model up to `y`, and the derivative by x for the factor k of the rule (2 is right).
-const PLACES: &[(&str, &str, fn(f64, f64) -> f64)] = &[
+/// The derivative by x for the factor k of the rule (2 is right).
+type Derivative = fn(f64, f64) -> f64;
+
+/// Where the rule is chosen: the lines of the model up to `y`, and the derivative.
+const PLACES: &[(&str, &str, Derivative)] = &[
     ("at the call", "let y = bend(x) via tripled", |x, k| k * x),
     ("a rule without a name", "let y = always(x)", |x, k| k * x),
     (
