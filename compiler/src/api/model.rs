@@ -62,6 +62,9 @@ pub fn compile_text(path: &str, text: &str, read: &mut dyn FnMut(&str) -> Option
     Ok(Model { program, options: Options::default(), warnings: diagnostics })
 }
 
+/// The most workers of a step.
+const MOST_THREADS: usize = 1024;
+
 impl Model {
     /// Chooses a model of the program; needed where there are several.
     pub fn choose(mut self, model: impl Into<String>) -> Model {
@@ -158,6 +161,9 @@ impl Model {
     pub fn jit_with_threads(self, threads: usize) -> Result<Step, Error> {
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given if given > MOST_THREADS => {
+                return Err(Error::Call(format!("{given} workers are too many; {MOST_THREADS} are the most")));
+            }
             given => given,
         };
         Step::new(self, threads)

@@ -132,6 +132,14 @@ impl Step {
             if self.context.scratch_bytes() < scratch_bytes {
                 self.context = Context::new(self.threads, scratch_bytes);
             }
+            let kernels = &compilation.kernels;
+            for (what, bytes) in [("workspace", kernels.workspace_bytes), ("parameters", kernels.state_bytes)] {
+                if Vec::<u8>::new().try_reserve_exact(usize::try_from(bytes).unwrap_or(usize::MAX)).is_err() {
+                    return Err(Error::Call(format!(
+                        "the {what} of a step need {bytes} bytes, which this machine does not have"
+                    )));
+                }
+            }
             let workspace = AlignedBytes::zeros(compilation.kernels.workspace_bytes as usize);
             let buffers = compilation.kernels.buffers.values();
             let (inputs, outputs) = (places(buffers.clone(), BufferRole::Data), places(buffers, BufferRole::Output));

@@ -7,6 +7,7 @@
 use super::arguments::{ProgramOptions, Train, WorkOptions};
 use super::run::parameters;
 use super::{Failure, data, open};
+use bpc::lower::SignatureDim;
 use bpc::{State, Step, Tensors};
 use bpc_runtime::checkpoint;
 use bpc_runtime::data::batches::{Batch, BatchSize, Batches, Plan};
@@ -20,6 +21,12 @@ use std::time::Instant;
 /// Trains and prints a summary.
 pub fn run(options: &Train) -> Result<(), Failure> {
     let started = Instant::now();
+    if let Some(path) = &options.save
+        && path.extension().is_none_or(|extension| extension != "safetensors")
+    {
+        let problem = format!("--save {}: parameters are saved as safetensors", path.display());
+        return Err(Failure::Usage(format!("{problem}; give a name that ends in .safetensors")));
+    }
     let model = open(&options.program)?;
     let mut settings = data::settings(&model, &folder(&options.program, &options.work))?;
     if let Some(batch) = options.batch {
@@ -33,8 +40,8 @@ pub fn run(options: &Train) -> Result<(), Failure> {
     let per_epoch = Batches::new(split.train.clone(), plan(&settings, 1))?.batches_per_epoch();
     let steps = match (options.steps, options.epochs) {
         (Some(steps), _) => steps,
-        (None, Some(epochs)) => epochs * per_epoch,
-        (None, None) => settings.steps.unwrap_or(settings.epochs.unwrap_or(1) * per_epoch),
+        (None, Some(epochs)) => epochs.saturating_mul(per_epoch),
+        (None, None) => settings.steps.unwrap_or(settings.epochs.unwrap_or(1).saturating_mul(per_epoch)),
     };
     let epochs = steps.div_ceil(per_epoch.max(1));
     let mut state = State::new(settings.seed);
@@ -87,7 +94,10 @@ pub fn run(options: &Train) -> Result<(), Failure> {
         if last.is_empty() { String::new() } else { format!(": {}", text(&last)) }
     );
     if let Some(bad) = last.iter().find(|(_, value)| !value.is_finite()) {
-        eprintln!("warning: `{}` is {}; a smaller learning rate often helps", bad.0, bad.1);
+        eprintln!(
+            "warning: `{}` is {}; NaN in the data, or a learning rate that is too large, are the usual reasons",
+            bad.0, bad.1
+        );
     }
     if let Some(path) = &options.save {
         save(path, &state)?;
@@ -111,9 +121,11 @@ pub fn evaluate(
 ) -> Result<BTreeMap<String, f64>, Failure> {
     let names = field_names(&dataset);
     // Evaluation keeps nothing for a backward pass, so that larger batches cost little memory.
+    let inputs = step.model().signature()?.inputs;
+    let fixed = inputs.iter().any(|input| matches!(input.dims.first(), Some(SignatureDim::Size(_))));
     let batch = match batch {
-        BatchSize::Rows(rows) => BatchSize::Rows(rows.max(256)),
-        BatchSize::All => BatchSize::All,
+        BatchSize::Rows(rows) if !fixed => BatchSize::Rows(rows.max(256)),
+        given => given,
     };
     let mut batches = Batches::new(dataset, Plan::evaluation(batch))?;
     let mut means = Means::default();
@@ -128,11 +140,9 @@ pub fn evaluate(
 
 /// `loss 0.1234  accuracy 0.9876`
 pub fn text(values: &BTreeMap<String, f64>) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for (name, value) in values {
-        let part = format!("{name} {value:.4}");
-        if name.starts_with("loss") { parts.insert(0, part) } else { parts.push(part) }
-    }
+    let (losses, others): (Vec<_>, Vec<_>) = values.iter().partition(|(name, _)| name.starts_with("loss"));
+    let parts: Vec<String> =
+        losses.into_iter().chain(others).map(|(name, value)| format!("{name} {value:.4}")).collect();
     parts.join("  ")
 }
 
@@ -178,7 +188,7 @@ struct Means {
 
 impl Means {
     fn add(&mut self, outputs: &Tensors, rows: u64) {
-        for (name, tensor) in outputs.iter().filter(|(_, tensor)| tensor.elements() == 1) {
+        for (name, tensor) in outputs.iter().filter(|(_, tensor)| tensor.shape().is_empty()) {
             *self.sums.entry(name.to_string()).or_default() += tensor.to_f64()[0] * rows as f64;
         }
         self.rows += rows;

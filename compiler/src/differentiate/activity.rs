@@ -18,20 +18,18 @@ pub struct Activity {
     pub discrete: BTreeSet<NodeId>,
 }
 
-/// Follows all uses of the targets, up to node `last`.
-pub fn analyze(region: &Region, targets: &[NodeId], last: NodeId) -> Activity {
-    let mut activity = Activity { active: targets.iter().copied().collect(), discrete: BTreeSet::new() };
+/// Follows all uses of the targets, and of nodes that are known to be discrete, up to node `last`.
+pub fn analyze(region: &Region, targets: &[NodeId], discrete: &[NodeId], last: NodeId) -> Activity {
+    let mut activity =
+        Activity { active: targets.iter().copied().collect(), discrete: discrete.iter().copied().collect() };
     for (id, node) in region.nodes.iter() {
         if id > last {
             break;
         }
-        if activity.active.contains(&id) || matches!(node.op, Op::Stop {}) {
+        if activity.active.contains(&id) || activity.discrete.contains(&id) || matches!(node.op, Op::Stop {}) {
             continue;
         }
-        let depends = followed(node)
-            .iter()
-            .any(|operand| activity.active.contains(operand) || activity.discrete.contains(operand));
-        if depends {
+        if activity.depends(node) {
             if has_float(&node.ty) {
                 activity.active.insert(id);
             } else {
@@ -40,6 +38,13 @@ pub fn analyze(region: &Region, targets: &[NodeId], last: NodeId) -> Activity {
         }
     }
     activity
+}
+
+impl Activity {
+    /// Whether what a node computes depends on a target.
+    pub fn depends(&self, node: &Node) -> bool {
+        followed(node).iter().any(|operand| self.active.contains(operand) || self.discrete.contains(operand))
+    }
 }
 
 /// The operands that matter: a rule answers for the arguments of its call alone, and a condition chooses without being

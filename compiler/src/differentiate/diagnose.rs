@@ -16,12 +16,11 @@ pub fn discrete(region: &Region, guilty: NodeId, activity: &Activity, table: &dy
     let first = first_discrete(region, guilty, activity);
     let node = &region.nodes[first];
     let name = node.op.name();
-    let mut diagnostic = Diagnostic::error(
-        "BP0411",
-        format!("`{name}` has no derivative and lies on a trained path"),
-        place(&node.provenance),
-        "the gradient would be lost here",
-    );
+    let title = match &node.op {
+        Op::Input { .. } => "a discrete value inside this loop depends on what a gradient is wanted for".to_string(),
+        _ => format!("`{name}` has no derivative and lies on a trained path"),
+    };
+    let mut diagnostic = Diagnostic::error("BP0411", title, place(&node.provenance), "the gradient would be lost here");
     if let Some(source) = source_of(region, first, activity) {
         diagnostic = diagnostic.with_note(format!("it depends on `{source}`, which a gradient is wanted for"));
     }

@@ -82,7 +82,7 @@ impl Pass<'_> {
                     if let std::collections::btree_map::Entry::Vacant(entry) = cotangents.entry(loss) {
                         let wanted: Vec<NodeId> = targets[&loss].iter().map(|target| map[target]).collect();
                         let seed = constant(&mut new, 1.0, map[&loss], backward(&node.provenance));
-                        match self.sweep(&mut new, &[(map[&loss], seed)], &wanted) {
+                        match self.sweep(&mut new, &[(map[&loss], seed)], &wanted, &[]) {
                             Ok(found) => entry.insert(found),
                             Err(mut found) => {
                                 errors.append(&mut found);
@@ -127,14 +127,14 @@ impl Pass<'_> {
         }
         let old = self.graph.regions[body].clone();
         let mut new = Region::new(format!("{}.{index}.vjp", old.name));
-        let inputs = copy_inputs(&mut new, &old);
+        let inputs = copy_inputs(&mut new, &old, Provenance::default());
         let result_type = old.tensor(old.results[index as usize].node).clone();
         let role = crate::ir::graph::InputRole::Argument;
         new.input(role, fresh_name(&old, "result"), result_type.clone(), Provenance::default());
         let seed = new.input(role, fresh_name(&old, "cotangent"), result_type, Provenance::default());
         let results = self.inline(&mut new, &old, &inputs);
         let wanted: Vec<NodeId> = inputs.iter().copied().filter(|input| new.tensor(*input).dtype.is_float()).collect();
-        let found = self.sweep(&mut new, &[(results[index as usize], seed)], &wanted)?;
+        let found = self.sweep(&mut new, &[(results[index as usize], seed)], &wanted, &[])?;
         let mut gives = Vec::new();
         for (place, input) in inputs.iter().enumerate() {
             if let Some(cotangent) = found.get(input) {
@@ -181,14 +181,14 @@ fn scans_under_gradients(region: &Region) -> Vec<NodeId> {
 }
 
 /// The inputs of a region as arguments of another.
-fn copy_inputs(target: &mut Region, body: &Region) -> Vec<NodeId> {
+fn copy_inputs(target: &mut Region, body: &Region, provenance: Provenance) -> Vec<NodeId> {
     body.inputs
         .iter()
         .map(|input| {
             let Op::Input { name, ty, .. } = &body.nodes[*input].op else {
                 unreachable!("bug in bpc: a region input that is no input")
             };
-            target.input(crate::ir::graph::InputRole::Argument, name.clone(), ty.clone(), Provenance::default())
+            target.input(crate::ir::graph::InputRole::Argument, name.clone(), ty.clone(), provenance)
         })
         .collect()
 }

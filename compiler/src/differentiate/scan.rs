@@ -4,7 +4,7 @@
 //! Guarantees: only the states are kept between the two loops; the body is computed again inside the reverse one.
 //! Leaves out: other exact forms (forward sensitivities) and truncation.
 
-use super::activity::Activity;
+use super::activity::{self, Activity};
 use super::sweep::Cotangents;
 use super::{Pass, backward, constant, copy_inputs, fresh_name, push};
 use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region};
@@ -125,7 +125,7 @@ impl Pass<'_> {
             })
             .collect();
         // Here the inputs of the body stand in their own order: carries (the saved states), sequences, constants.
-        let inputs = copy_inputs(&mut reverse, &body);
+        let inputs = copy_inputs(&mut reverse, &body, node.provenance);
         let results = self.inline(&mut reverse, &body, &inputs);
         let mut seeds = Vec::new();
         for (lambda, carry) in lambdas.iter().zip(&float_carries) {
@@ -137,7 +137,8 @@ impl Pass<'_> {
         let mut targets: Vec<NodeId> = float_carries.iter().map(|carry| inputs[*carry]).collect();
         targets.extend(sequences.iter().map(|place| inputs[scan.carries + place]));
         targets.extend(constants.iter().map(|place| inputs[*place]));
-        let found = self.sweep(&mut reverse, &seeds, &targets)?;
+        let discrete = discrete_inputs(&reverse, &node.operands, activity, &inputs, &results[..scan.carries], &targets);
+        let found = self.sweep(&mut reverse, &seeds, &targets, &discrete)?;
         for (place, carry) in float_carries.iter().enumerate() {
             let value = found.get(&inputs[*carry]).copied();
             let value = value.unwrap_or_else(|| constant(&mut reverse, 0.0, lambdas[place], provenance));
@@ -200,6 +201,30 @@ impl Pass<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The inputs of a body that are discrete and depend on a target: their operands do, or an earlier turn made them so.
+fn discrete_inputs(
+    body: &Region,
+    operands: &[NodeId],
+    activity: &Activity,
+    inputs: &[NodeId],
+    next: &[NodeId],
+    targets: &[NodeId],
+) -> Vec<NodeId> {
+    let from_outside = operands.iter().zip(inputs).filter(|(operand, _)| activity.discrete.contains(operand));
+    let mut discrete: Vec<NodeId> = from_outside.map(|(_, input)| *input).collect();
+    let Some(last) = body.nodes.keys().next_back() else { return discrete };
+    loop {
+        let inside = activity::analyze(body, targets, &discrete, last);
+        let carried = next.iter().zip(inputs).find(|(next, input)| {
+            inside.discrete.contains(next) && !discrete.contains(input) && !targets.contains(input)
+        });
+        match carried {
+            Some((_, input)) => discrete.push(*input),
+            None => return discrete,
+        }
     }
 }
 

@@ -32,17 +32,19 @@ impl Cotangents {
 }
 
 impl Pass<'_> {
-    /// The cotangents of the `targets`, given those of some nodes; a target that none reaches is absent.
+    /// The cotangents of the `targets`, given those of some nodes; a target that none reaches is absent. `discrete` are
+    /// inputs of the region whose dependence on a target lies outside.
     pub(super) fn sweep(
         &mut self,
         region: &mut Region,
         seeds: &[(NodeId, NodeId)],
         targets: &[NodeId],
+        discrete: &[NodeId],
     ) -> Result<BTreeMap<NodeId, NodeId>, Vec<Diagnostic>> {
         let Some(last) = seeds.iter().map(|(node, _)| *node).max() else {
             return Ok(BTreeMap::new());
         };
-        let activity = activity::analyze(region, targets, last);
+        let activity = activity::analyze(region, targets, discrete, last);
         let mut cotangents = Cotangents { tensors: BTreeMap::new(), parts: BTreeMap::new() };
         for (node, seed) in seeds {
             cotangents.add(region, *node, *seed, backward(&region.nodes[*node].provenance));
@@ -67,7 +69,7 @@ impl Pass<'_> {
                 add_part(region, &mut cotangents, (node.operands[0], index), cotangent, &node.provenance);
                 continue;
             }
-            if targets.contains(&id) && node.operands.is_empty() {
+            if !activity.depends(&node) {
                 continue;
             }
             match self.use_rule(region, id, cotangent, &activity) {

@@ -9,6 +9,9 @@ use super::value::Value;
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::tree::{Block, Expr, Name, Span, Statement};
 
+/// The most turns of a `repeat`: a graph of that size still compiles.
+const MOST_TURNS: i64 = 10_000;
+
 impl Lowering<'_> {
     /// A block in a scope of its own; its value is that of its last line.
     pub fn block(&mut self, block: &Block) -> Outcome<Option<Value>> {
@@ -164,6 +167,10 @@ impl Lowering<'_> {
         span: Span,
     ) -> Outcome<()> {
         let turns = match self.expression(count)? {
+            Value::Integer(turns) if turns > MOST_TURNS => {
+                let title = format!("`repeat` runs {turns} times, and each turn is compiled on its own");
+                return self.error("BP0204", title, count.span, "use `scan` for a long loop");
+            }
             Value::Integer(turns) if turns >= 0 => turns,
             other => {
                 let title = format!("`repeat` runs a whole number of times, and this is {}", other.kind(&self.sizes));

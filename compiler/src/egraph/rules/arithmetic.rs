@@ -248,7 +248,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "div-neg",
-        doc: "(-x) / y = -(x / y) and x / (-y) = -(x / y)",
+        doc: "(-x) / y = -(x / y) and x / (-y) = -(x / y) for float numbers: whole ones wrap",
         example: r#"
                 n0 = input {role = data, name = "x", ty = f64[3]} : f64[3]
                 n1 = input {role = data, name = "y", ty = f64[3]} : f64[3]
@@ -259,7 +259,11 @@ pub(super) const RULES: &[Rule] = &[
                 result value "c" = n4
             "#,
         at: &["div"],
-        rewrite: |m| negation_outside(m, Op::Div {}),
+        rewrite: |m| {
+            if m.result().dtype.is_float() {
+                negation_outside(m, Op::Div {});
+            }
+        },
     },
     Rule {
         name: "mul-constants",
