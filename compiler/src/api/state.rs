@@ -82,6 +82,13 @@ impl State {
             };
             match self.places.get(&buffer.name) {
                 Some(known) if *known == place => {}
+                Some(known) if known.ty == place.ty => {
+                    return Err(Error::Call(format!(
+                        "`{}` lies elsewhere here: training and evaluation must have the same parameters in the same order; \
+                         declare none inside `if training`",
+                        buffer.name
+                    )));
+                }
                 Some(known) => {
                     return Err(Error::Call(format!(
                         "`{}` is {} here and was {} before; sizes of parameters may not depend on the shapes of the inputs",

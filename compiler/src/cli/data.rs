@@ -5,6 +5,7 @@
 //! Leaves out: the loop over batches (`train`, `eval`).
 
 use super::Failure;
+use super::arguments::{ProgramOptions, WorkOptions};
 use bpc::Model;
 use bpc::lower::{SignatureDim, TrainArgument, TrainBlock, TrainValue, train_block};
 use bpc_runtime::data::batches::BatchSize;
@@ -28,8 +29,16 @@ pub struct Settings {
     pub shuffle: bool,
 }
 
-/// The settings of a model's `train` block; paths are relative to `folder`.
-pub fn settings(model: &Model, folder: &Path) -> Result<Settings, Failure> {
+/// The settings of a model's `train` block, with what the command line says instead; paths are relative to the folder of
+/// the program unless the command line names another.
+pub fn settings(
+    model: &Model,
+    program: &ProgramOptions,
+    work: &WorkOptions,
+    rows: Option<u64>,
+) -> Result<Settings, Failure> {
+    let own = program.program.parent().unwrap_or(Path::new("."));
+    let folder = work.data.as_deref().unwrap_or(own);
     let name = model.signature()?.model;
     let block = train_block(model.program(), &name)
         .map_err(|diagnostics| bpc::Error::Program { diagnostics, sources: model.program().sources.clone() })?;
@@ -45,10 +54,11 @@ pub fn settings(model: &Model, folder: &Path) -> Result<Settings, Failure> {
     if let Some((unknown, ..)) = block.entries.iter().find(|(name, ..)| !KNOWN.contains(&name.as_str())) {
         return Err(wrong(format!("a `train` block has no `{unknown}` line; it may have: {}", KNOWN.join(", "))));
     }
-    let batch = match entry(&block, "batch") {
-        None => BatchSize::Rows(32),
-        Some(TrainValue::Word(word)) if word == "all" => BatchSize::All,
-        Some(value) => BatchSize::Rows(count("batch", value)?),
+    let batch = match (rows, entry(&block, "batch")) {
+        (Some(rows), _) => BatchSize::Rows(rows),
+        (None, None) => BatchSize::Rows(32),
+        (None, Some(TrainValue::Word(word))) if word == "all" => BatchSize::All,
+        (None, Some(value)) => BatchSize::Rows(count("batch", value)?),
     };
     let shuffle = match entry(&block, "shuffle") {
         None => true,
@@ -60,7 +70,10 @@ pub fn settings(model: &Model, folder: &Path) -> Result<Settings, Failure> {
         epochs: entry(&block, "epochs").map(|value| count("epochs", value)).transpose()?,
         steps: entry(&block, "steps").map(|value| count("steps", value)).transpose()?,
         batch,
-        seed: entry(&block, "seed").map(|value| count("seed", value)).transpose()?.unwrap_or(0),
+        seed: match work.seed {
+            Some(seed) => seed,
+            None => entry(&block, "seed").map(|value| count("seed", value)).transpose()?.unwrap_or(0),
+        },
         shuffle,
     })
 }

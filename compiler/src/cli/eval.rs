@@ -2,21 +2,14 @@
 
 use super::arguments::Eval;
 use super::run::parameters;
-use super::train::{evaluate, folder, text};
+use super::train::{evaluate, text};
 use super::{Failure, data, open};
 use bpc::State;
-use bpc_runtime::data::batches::BatchSize;
 
 /// Measures and prints one line.
 pub fn run(options: &Eval) -> Result<(), Failure> {
     let model = open(&options.program)?;
-    let mut settings = data::settings(&model, &folder(&options.program, &options.work))?;
-    if let Some(batch) = options.batch {
-        settings.batch = BatchSize::Rows(batch);
-    }
-    if let Some(seed) = options.work.seed {
-        settings.seed = seed;
-    }
+    let settings = data::settings(&model, &options.program, &options.work, options.batch)?;
     let split = data::open(&model, &settings)?;
     let mut state = State::new(settings.seed);
     state.load(&parameters(&options.params)?)?;

@@ -4,7 +4,7 @@
 //! Guarantees: metrics of an epoch are means over its rows; nothing but timing depends on the number of workers.
 //! Leaves out: resuming.
 
-use super::arguments::{ProgramOptions, Train, WorkOptions};
+use super::arguments::Train;
 use super::run::parameters;
 use super::{Failure, data, open};
 use bpc::lower::SignatureDim;
@@ -15,7 +15,7 @@ use bpc_runtime::data::dataset::Dataset;
 use bpc_runtime::tensor::HostTensor;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Trains and prints a summary.
@@ -28,13 +28,7 @@ pub fn run(options: &Train) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("{problem}; give a name that ends in .safetensors")));
     }
     let model = open(&options.program)?;
-    let mut settings = data::settings(&model, &folder(&options.program, &options.work))?;
-    if let Some(batch) = options.batch {
-        settings.batch = BatchSize::Rows(batch);
-    }
-    if let Some(seed) = options.work.seed {
-        settings.seed = seed;
-    }
+    let settings = data::settings(&model, &options.program, &options.work, options.batch)?;
     let split = data::open(&model, &settings)?;
     let names = field_names(&split.train);
     let per_epoch = Batches::new(split.train.clone(), plan(&settings, 1))?.batches_per_epoch();
@@ -104,12 +98,6 @@ pub fn run(options: &Train) -> Result<(), Failure> {
         println!("parameters saved to {}", path.display());
     }
     Ok(())
-}
-
-/// The folder that paths of the program's data are relative to.
-pub fn folder(program: &ProgramOptions, work: &WorkOptions) -> PathBuf {
-    let own = program.program.parent().unwrap_or(Path::new("."));
-    work.data.clone().unwrap_or_else(|| own.to_path_buf())
 }
 
 /// Means of the scalar outputs over a data set, in the order of the file.
