@@ -9,9 +9,10 @@ use crate::egraph::{self, Limits, Report};
 use crate::ir::graph::Graph;
 use crate::ir::verify::verify;
 use crate::kernel::{self, ir::Program as Kernels};
-use crate::lower::{self, Derivatives, Lowered, Options};
+use crate::lower::{self, Derivatives, Lowered, Options, SignatureDim};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::Program;
+use bpc_lang::tree::Item;
 
 /// A model at fixed sizes, at every stage of its compilation.
 #[derive(Clone, Debug)]
@@ -65,4 +66,30 @@ fn check(pass: &str, graph: &Graph) {
     {
         panic!("bug in bpc: after {pass}: {errors:?}");
     }
+}
+
+/// What only differentiation finds wrong with a program that passed all other checks: each model is elaborated as a training
+/// step, with a stand-in for every dim that data would give. A model that does not fit the stand-ins is passed over.
+pub fn check_gradients(program: &Program) -> Vec<Diagnostic> {
+    /// Most assertions about sizes, such as a number of heads, hold for it.
+    const STAND_IN: i64 = 64;
+    let mut diagnostics = Vec::new();
+    for item in &program.modules[Program::ROOT.0 as usize].items {
+        let Item::Model(model) = item else { continue };
+        let name = &model.name.text;
+        let Ok(signature) = lower::signature(program, Some(name)) else { continue };
+        let dims = signature.inputs.iter().flat_map(|input| &input.dims);
+        let open = dims.filter_map(|dim| match dim {
+            SignatureDim::Name(dim) if !signature.settings.contains(dim) => Some((dim.clone(), STAND_IN)),
+            _ => None,
+        });
+        let options =
+            Options { model: Some(name.clone()), sizes: open.collect(), training: true, ..Options::default() };
+        if let Ok(lowered) = lower::lower(program, &options)
+            && let Err(found) = differentiate(&lowered.graph, &mut Derivatives::new(program))
+        {
+            diagnostics.extend(found);
+        }
+    }
+    diagnostics
 }

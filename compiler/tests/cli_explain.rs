@@ -90,3 +90,11 @@ fn stages_print_as_text() {
     let report = success(&["compile", "examples/digits.bp", "--set", "B=32", "--emit", "egraph"]);
     assert!(report.contains("limits hit    none") && report.contains("transpose-matmul"), "{report}");
 }
+
+#[test]
+fn check_finds_what_only_differentiation_sees() {
+    let output = bpc(&["check", &case("no_rule.bp")]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("BP0411") && message.contains("round(code)"), "{message}");
+}
