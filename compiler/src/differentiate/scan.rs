@@ -91,6 +91,7 @@ impl Pass<'_> {
             return Ok(());
         }
         let body = self.graph.regions[scan.body].clone();
+        // Parts are the carries, then the stacks, of which the saved states are the last.
         let first_state = scan.stacks.len();
         let float_carries: Vec<usize> = (0..scan.carries).filter(|carry| types[*carry].dtype.is_float()).collect();
         let wanted_operand = |operand: &NodeId| activity.active.contains(operand);
