@@ -7,11 +7,10 @@
 use std::io::{Cursor, Read, Seek, Write};
 use std::path::Path;
 
-use npyz::npz::{NpzArchive, NpzWriter, array_name_from_file_name};
-use npyz::zip::CompressionMethod;
-use npyz::zip::DateTime;
-use npyz::zip::write::FileOptions;
-use npyz::{AutoSerialize, DType, Endianness, NpyFile, Order, TypeChar, WriterBuilder};
+use npyz::npz::{array_name_from_file_name, file_name_from_array_name};
+use npyz::{AutoSerialize, DType, Endianness, NpyFile, Order, TypeChar, WriteOptions, WriterBuilder};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use crate::data::column::Column;
 use crate::error::{DataError, known_names};
@@ -46,16 +45,15 @@ fn parse(bytes: &[u8], is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, 
     }
     let mut archive = open(bytes)?;
     let mut arrays = Vec::new();
-    for index in 0..archive.zip_archive().len() {
+    for index in 0..archive.len() {
         let damaged = |error: &dyn std::fmt::Display| DataError::new("", format!("damaged archive: {error}"), FETCH);
-        let mut entry = archive.zip_archive().by_index(index).map_err(|error| damaged(&error))?;
-        let Some(name) = array_name_from_file_name(entry.name()).map(str::to_string) else { continue };
-        if !is_wanted(&name) {
-            continue;
-        }
+        let mut entry = archive.by_index(index).map_err(|error| damaged(&error))?;
+        let file_name = entry.name().map_err(|error| damaged(&error))?.into_owned();
+        let Some(name) = array_name_from_file_name(&file_name).filter(|name| is_wanted(name)) else { continue };
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(|error| damaged(&error))?;
-        arrays.push((name.clone(), parse_array(&content).map_err(|error| error.within(format!("array `{name}`")))?));
+        arrays
+            .push((name.to_string(), parse_array(&content).map_err(|error| error.within(format!("array `{name}`")))?));
     }
     Ok(arrays)
 }
@@ -63,8 +61,8 @@ fn parse(bytes: &[u8], is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, 
 /// What NumPy calls the first array without a name.
 const LONE_NAME: &str = "arr_0";
 
-fn open(bytes: &[u8]) -> Result<NpzArchive<Cursor<&[u8]>>, DataError> {
-    NpzArchive::new(Cursor::new(bytes)).map_err(|error| {
+fn open(bytes: &[u8]) -> Result<ZipArchive<Cursor<&[u8]>>, DataError> {
+    ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
         DataError::new("", format!("not an npz archive: {error}"), "give a whole file written by `numpy.savez`")
     })
 }
@@ -73,7 +71,10 @@ fn array_names(bytes: &[u8]) -> Result<Vec<String>, DataError> {
     if bytes.starts_with(b"\x93NUMPY") {
         return Ok(vec![LONE_NAME.to_string()]);
     }
-    let mut names: Vec<String> = open(bytes)?.array_names().map(str::to_string).collect();
+    let archive = open(bytes)?;
+    let files = archive.file_names().filter_map(Result::ok);
+    let mut names: Vec<String> =
+        files.filter_map(|file| array_name_from_file_name(&file).map(str::to_string)).collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -179,31 +180,32 @@ pub fn write(path: &Path, tensors: &[(String, HostTensor)]) -> Result<(), DataEr
 }
 
 fn archive_to(to: impl Write + Seek, tensors: &[(String, HostTensor)]) -> std::io::Result<()> {
-    let mut archive = NpzWriter::new(to);
+    let mut archive = ZipWriter::new(to);
     for (name, tensor) in tensors {
         match tensor.dtype() {
-            Element::F32 => add::<f32, _>(&mut archive, name, tensor)?,
-            Element::F64 => add::<f64, _>(&mut archive, name, tensor)?,
-            Element::I32 => add::<i32, _>(&mut archive, name, tensor)?,
-            Element::I64 => add::<i64, _>(&mut archive, name, tensor)?,
-            Element::U32 => add::<u32, _>(&mut archive, name, tensor)?,
-            Element::Bool => add::<bool, _>(&mut archive, name, tensor)?,
+            Element::F32 => add::<f32>(&mut archive, name, tensor)?,
+            Element::F64 => add::<f64>(&mut archive, name, tensor)?,
+            Element::I32 => add::<i32>(&mut archive, name, tensor)?,
+            Element::I64 => add::<i64>(&mut archive, name, tensor)?,
+            Element::U32 => add::<u32>(&mut archive, name, tensor)?,
+            Element::Bool => add::<bool>(&mut archive, name, tensor)?,
         }
     }
-    archive.zip_writer().finish()?;
+    archive.finish()?;
     Ok(())
 }
 
-fn add<T: Number + AutoSerialize, W: Write + Seek>(
-    archive: &mut NpzWriter<W>,
+fn add<T: Number + AutoSerialize>(
+    archive: &mut ZipWriter<impl Write + Seek>,
     name: &str,
     tensor: &HostTensor,
 ) -> std::io::Result<()> {
-    let options = FileOptions::default()
+    let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(DateTime::default())
         .large_file(tensor.bytes().len() > (1 << 31));
-    let mut writer = archive.array::<T>(name, options)?.default_dtype().shape(tensor.shape()).begin_nd()?;
+    archive.start_file(file_name_from_array_name(name), options)?;
+    let mut writer = WriteOptions::<T>::new().default_dtype().shape(tensor.shape()).writer(archive).begin_nd()?;
     writer.extend(tensor.bytes().chunks_exact(tensor.dtype().bytes()).map(T::read))?;
     writer.finish()
 }
