@@ -10,7 +10,7 @@
 
 pub use crate::pool::Context;
 pub use crate::product::ProductShape;
-use crate::{math, philox, product, scatter};
+use crate::{library, math, philox, product};
 
 /// A generated loop nest: runs outer iterations `begin..end`.
 pub type KernelFunction =
@@ -145,33 +145,6 @@ random! {
     bpc_normal_f64 fill_normal_f64 f64;
 }
 
-/// Fills `target` [rows, width] with zeros, then adds row i of `updates` [count, width] to its row `indices[i]`, in the
-/// order of i; an index outside is left out.
-pub unsafe extern "C" fn bpc_scatter_add_f32(
-    indices: *const i32,
-    count: u64,
-    updates: *const f32,
-    width: u64,
-    target: *mut f32,
-    rows: u64,
-) {
-    // SAFETY: sizes as said.
-    unsafe { scatter::scatter_add(indices, count as usize, updates, width as usize, target, rows as usize) }
-}
-
-/// [`bpc_scatter_add_f32`] in f64.
-pub unsafe extern "C" fn bpc_scatter_add_f64(
-    indices: *const i32,
-    count: u64,
-    updates: *const f64,
-    width: u64,
-    target: *mut f64,
-    rows: u64,
-) {
-    // SAFETY: sizes as said.
-    unsafe { scatter::scatter_add(indices, count as usize, updates, width as usize, target, rows as usize) }
-}
-
 /// The hash by which a random place is known to [`philox`]: FNV-1a, 32 bits, over the bytes of its name.
 pub fn site_hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
@@ -187,8 +160,10 @@ pub fn symbols() -> Vec<(&'static str, *const u8)> {
         bpc_exp_f32 bpc_exp_f64 bpc_expm1_f32 bpc_expm1_f64 bpc_log_f32 bpc_log_f64 bpc_log1p_f32 bpc_log1p_f64
         bpc_sin_f32 bpc_sin_f64 bpc_cos_f32 bpc_cos_f64 bpc_tanh_f32 bpc_tanh_f64 bpc_erf_f32 bpc_erf_f64
         bpc_pow_f32 bpc_pow_f64 bpc_uniform_f32 bpc_uniform_f64 bpc_normal_f32 bpc_normal_f64
-        bpc_scatter_add_f32 bpc_scatter_add_f64
     }
+    .into_iter()
+    .chain(library::symbols())
+    .collect()
 }
 
 #[cfg(test)]

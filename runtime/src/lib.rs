@@ -7,6 +7,7 @@ pub mod engine;
 pub mod error;
 pub mod file;
 pub mod json_tensor;
+pub mod library;
 pub mod math;
 pub mod philox;
 pub mod pool;

@@ -152,23 +152,23 @@ fn rewrites(what: &egraph::Report) -> String {
 
 fn kernels(program: &Program) -> String {
     let mut rows = Vec::new();
-    collect(program, &program.steps, 0, &mut rows);
+    collect(&program.steps, 0, &mut rows);
     table("rllrl", &rows)
 }
 
-fn collect(program: &Program, steps: &[Step], depth: usize, rows: &mut Vec<Vec<String>>) {
+fn collect(steps: &[Step], depth: usize, rows: &mut Vec<Vec<String>>) {
     for (index, step) in steps.iter().enumerate() {
         let number = if depth == 0 { (index + 1).to_string() } else { String::new() };
-        let (name, loops, work, workers) = describe(program, step);
+        let (name, loops, work, workers) = describe(step);
         rows.push(vec![number, format!("{}{name}", "  ".repeat(depth)), loops, work, workers.to_string()]);
         if let Step::Repeat(repeat) = step {
-            collect(program, &repeat.steps, depth + 1, rows);
+            collect(&repeat.steps, depth + 1, rows);
         }
     }
 }
 
 /// Name, loops, work and who does it.
-fn describe(program: &Program, step: &Step) -> (String, String, String, &'static str) {
+fn describe(step: &Step) -> (String, String, String, &'static str) {
     let sizes = |sizes: &[u64]| sizes.iter().map(u64::to_string).collect::<Vec<_>>().join(" x ");
     match step {
         Step::Nest(nest) => {
@@ -195,9 +195,10 @@ fn describe(program: &Program, step: &Step) -> (String, String, String, &'static
             let work = operations([2, product.m, product.n, product.k, batch].into_iter().fold(1, u64::saturating_mul));
             ("product".to_string(), loops, work, "library")
         }
-        Step::ScatterAdd { updates, .. } => {
-            let ty = &program.buffers[*updates].ty;
-            ("scatter_add".to_string(), sizes(&ty.shape), simple(ty.elements()), "library")
+        Step::Call(call) => {
+            let operands: Vec<String> = call.operands.iter().map(|(_, ty)| sizes(&ty.shape)).collect();
+            let elements = call.operands.iter().map(|(_, ty)| ty.elements()).fold(0, u64::saturating_add);
+            (call.op.name().to_string(), operands.join("; "), simple(elements), "library")
         }
         Step::Repeat(repeat) => {
             let direction = if repeat.reverse { "turns, backward" } else { "turns" };
@@ -219,7 +220,7 @@ fn memory(program: &Program) -> String {
     let Some(step) = program.steps.get(peak.step) else {
         return format!("Memory\n{}", table("lrl", &rows));
     };
-    let mut place = format!("at step {}, {}", peak.step + 1, describe(program, step).0);
+    let mut place = format!("at step {}, {}", peak.step + 1, describe(step).0);
     if peak.bytes > program.workspace_bytes {
         place += "; a value and the one it overwrites in place both count";
     }

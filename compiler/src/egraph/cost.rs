@@ -44,6 +44,7 @@ pub fn cost(op: &Op, operands: &[&Type], ty: &Type, bodies: &BTreeMap<RegionId, 
         OpClass::Binary(_) => each(elements(result), if is_cheap(op) { CHEAP } else { HEAVY }),
         OpClass::Elementwise => each(elements(result), CHEAP),
         OpClass::Reduction => each(operand_elements(operands), CHEAP),
+        OpClass::Library => each(operand_elements(operands).max(elements(result)), CHEAP),
         OpClass::Other => match op {
             Op::Project { .. } => VIEW,
             Op::Random { .. } => each(elements(result), RANDOM),

@@ -29,6 +29,8 @@ pub enum OpClass {
     View,
     /// Over axes, which stay with size 1.
     Reduction,
+    /// A runtime routine computes it, from whole row-major tensors to one: the row of `codegen::library` names it.
+    Library,
     /// Everything else that computes.
     Other,
     /// Speaks about gradients; gone once differentiation and expansion are done.
@@ -166,7 +168,7 @@ fn minimum(x: f64, y: f64) -> f64 {
     if x.is_nan() || x <= y { x } else { y }
 }
 
-use OpClass::{Binary, Elementwise, Marker, Other, Reduction, Source, Unary, View};
+use OpClass::{Binary, Elementwise, Library, Marker, Other, Reduction, Source, Unary, View};
 
 op_table! {
     /// A tensor given from outside: data, parameters, optimiser state, or an argument of a region.
@@ -277,7 +279,7 @@ op_table! {
     Take "take" (table indices) {} Other, infer::take;
     /// Adjoint of `take`: adds updates [I.., ..] into zeros of `rows` rows, in the order of the indices; an index
     /// outside is left out.
-    ScatterAdd "scatter_add" (indices updates) { rows: u64 } Other, infer::scatter_add;
+    ScatterAdd "scatter_add" (indices updates) { rows: u64 } Library, infer::scatter_add;
 
     /// A loop. Operands: `carries` first values, then `sequences` tensors [length, ..], then values the body sees
     /// unchanged. The region's inputs are the same with the leading axis of the sequences gone; its results are the

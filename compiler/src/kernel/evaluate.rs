@@ -2,15 +2,16 @@
 //!
 //! Expects: a planned program that `verify` accepts, and blocks of its sizes.
 //! Guarantees: every value is rounded to its own dtype, and sums run in the order of [`Reduction`], so that a backend
-//! with exact arithmetic gives the same bits. Functions such as exp are those of doubles, rounded once.
+//! with exact arithmetic gives the same bits. Functions such as exp, and calls of routines, are those of doubles, rounded once.
 //! Leaves out: speed.
 //!
 //! [`Reduction`]: super::ir::Reduction
 
 use super::ir::{
-    AffineMap, BufferId, Nest, Place, Product, ProductOperand, Program, ReductionKind, Repeat, Scalar, Stage, Step,
-    ValueId,
+    AffineMap, BufferId, Call, Nest, Place, Product, ProductOperand, Program, ReductionKind, Repeat, Scalar, Stage,
+    Step, ValueId,
 };
+use crate::ir::interpret::{self, Tensor};
 use crate::ir::op::{Op, OpClass};
 use crate::ir::types::{Dtype, Literal};
 use bpc_runtime::philox;
@@ -211,7 +212,7 @@ impl Memory<'_> {
             match step {
                 Step::Nest(nest) => self.nest(nest),
                 Step::Product(product) => self.product(product),
-                Step::ScatterAdd { indices, updates, target } => self.scatter_add(*indices, *updates, *target),
+                Step::Call(call) => self.call(call),
                 Step::Repeat(repeat) => self.repeat(repeat),
             }
         }
@@ -237,25 +238,20 @@ impl Memory<'_> {
         }
     }
 
-    fn scatter_add(&mut self, indices: BufferId, updates: BufferId, target: BufferId) {
-        let ty = self.program.buffers[target].ty.clone();
-        let zero = number(Literal::new(ty.dtype, 0.0));
-        (0..ty.elements() as i64).for_each(|index| self.write(target, index, zero));
-        let rows = ty.shape[0] as i64;
-        let width = if rows == 0 { 0 } else { ty.elements() as i64 / rows };
-        for i in 0..self.program.buffers[indices].ty.elements() as i64 {
-            let row = self.read(indices, i).whole();
-            if (0..rows).contains(&row) {
-                for column in 0..width {
-                    let sum = binary(
-                        &Op::Add {},
-                        self.read(target, row * width + column),
-                        self.read(updates, i * width + column),
-                        ty.dtype,
-                    );
-                    self.write(target, row * width + column, sum);
-                }
-            }
+    fn call(&mut self, call: &Call) {
+        let tensors: Vec<Tensor> = call
+            .operands
+            .iter()
+            .map(|(buffer, ty)| {
+                let data = (0..ty.elements() as i64).map(|index| self.read(*buffer, index).float()).collect();
+                Tensor { ty: ty.clone(), data }
+            })
+            .collect();
+        let result = interpret::evaluate(&call.op, &tensors.iter().collect::<Vec<_>>())
+            .unwrap_or_else(|error| panic!("bug in bpc: a verified call: {error}"));
+        for (index, value) in result.data.iter().enumerate() {
+            let value = if result.ty.dtype.is_float() { Number::Float(*value) } else { Number::Whole(*value as i64) };
+            self.write(call.result, index as i64, value);
         }
     }
 

@@ -86,15 +86,8 @@ pub enum Step {
     Nest(Nest),
     /// A call of the product routine.
     Product(Product),
-    /// `target[indices[i], :] += updates[i, :]` in the order of i, after filling the target with zeros; an index outside is left out.
-    ScatterAdd {
-        /// i32, any shape.
-        indices: BufferId,
-        /// [indices.., width]
-        updates: BufferId,
-        /// [rows, width]
-        target: BufferId,
-    },
+    /// A call of the routine of an operation.
+    Call(Call),
     /// A loop in time.
     Repeat(Repeat),
 }
@@ -254,6 +247,17 @@ pub struct Store {
     pub map: AffineMap,
     /// What.
     pub value: ValueId,
+}
+
+/// An operation of class `Library` on whole row-major buffers, none of which is the result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// What is computed, as the op table says.
+    pub op: crate::ir::op::Op,
+    /// The operands in the order of the table, each with the type under which the operation sees it.
+    pub operands: Vec<(BufferId, TensorType)>,
+    /// Every element is written.
+    pub result: BufferId,
 }
 
 /// c = a b for each index of `batch`, f32 or f64: c[m, n] = sum over k of a[m, k] b[k, n].
@@ -507,7 +511,7 @@ impl Step {
             Step::Product(product) => {
                 vec![&mut product.a.buffer, &mut product.b.buffer, &mut product.c.buffer]
             }
-            Step::ScatterAdd { indices, updates, target } => vec![indices, updates, target],
+            Step::Call(call) => call.operands.iter_mut().map(|(buffer, _)| buffer).chain([&mut call.result]).collect(),
             Step::Repeat(repeat) => {
                 let pairs = [&mut repeat.sequences, &mut repeat.initial, &mut repeat.stacks, &mut repeat.advance];
                 let mut all: Vec<&mut BufferId> =
@@ -530,9 +534,9 @@ impl Step {
                 reads.extend([product.a.buffer, product.b.buffer]);
                 writes.push(product.c.buffer);
             }
-            Step::ScatterAdd { indices, updates, target } => {
-                reads.extend([*indices, *updates]);
-                writes.push(*target);
+            Step::Call(call) => {
+                reads.extend(call.operands.iter().map(|(buffer, _)| *buffer));
+                writes.push(call.result);
             }
             Step::Repeat(repeat) => {
                 for (first, carry) in repeat.initial.iter().chain(&repeat.advance) {

@@ -84,7 +84,7 @@ fn always(region: &Region, id: NodeId) -> bool {
         Op::Concat { .. } => {
             region.nodes[id].operands.iter().any(|operand| matches!(region.nodes[*operand].op, Op::Concat { .. }))
         }
-        op => matches!(op.class(), OpClass::Reduction | OpClass::Other),
+        op => matches!(op.class(), OpClass::Reduction | OpClass::Library | OpClass::Other),
     }
 }
 

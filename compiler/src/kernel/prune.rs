@@ -89,7 +89,7 @@ fn drop_stores(steps: &mut Vec<Step>, read: &BTreeSet<BufferId>) -> bool {
                 nest.stages.retain(|stage| !stage.stores.is_empty());
             }
             Step::Repeat(repeat) => changed |= drop_stores(&mut repeat.steps, read),
-            Step::Product(_) | Step::ScatterAdd { .. } => {}
+            Step::Product(_) | Step::Call(_) => {}
         }
     }
     steps.retain(|step| !matches!(step, Step::Nest(nest) if nest.stages.is_empty()));

@@ -1,19 +1,20 @@
 //! A region as a list of steps: every node that lies in memory gets a buffer and the loops or the call that fill it.
 //!
 //! Expects: a region without markers.
-//! Guarantees: each buffer is written once, before it is read, by one nest, product, scatter or loop; nests have one
+//! Guarantees: each buffer is written once, before it is read, by one nest, product, call or loop; nests have one
 //! stage each, without outer axes. Results of the main region lie in buffers of their own.
 //! Leaves out: fusion of stages (`fuse`), the choice of outer and vector axes (`schedule`), places (`plan`).
 
 use super::emit::{Buffers, Emitter};
 use super::ir::{
-    AffineMap, Buffer, BufferId, BufferRole, Guard, Nest, Place, Program, ReductionKind, Scalar, Stage, Step, Store,
+    AffineMap, Buffer, BufferId, BufferRole, Call, Guard, Nest, Place, Program, ReductionKind, Scalar, Stage, Step,
+    Store,
 };
 use super::memory::{self, Memory};
 use super::product;
 use super::views::{self, Failure};
 use crate::ir::graph::{Graph, NodeId, OutputRole, Region, RegionId};
-use crate::ir::op::Op;
+use crate::ir::op::{Op, OpClass};
 use crate::ir::types::{Dtype, TensorType, Type};
 
 /// A region under construction.
@@ -159,10 +160,13 @@ impl<'a> Builder<'a> {
                     Err(failure) => return Err(format!("bug in bpc: a product failed: {failure:?}")),
                 }
             },
-            Op::ScatterAdd { .. } => {
-                let indices = self.materialise(node.operands[0])?;
-                let updates = self.materialise(node.operands[1])?;
-                self.steps.push(Step::ScatterAdd { indices, updates, target: buffer });
+            op if matches!(op.class(), OpClass::Library) => {
+                let operands: Result<Vec<_>, String> = node
+                    .operands
+                    .iter()
+                    .map(|operand| Ok((self.materialise(*operand)?, self.region.tensor(*operand).clone())))
+                    .collect();
+                self.steps.push(Step::Call(Call { op: op.clone(), operands: operands?, result: buffer }));
                 Ok(())
             }
             Op::Concat { axis } => {

@@ -72,7 +72,8 @@ pub fn build(builder: &mut Builder<'_>, scan: NodeId) -> Result<(), String> {
         let plain = inner.program.buffers[at].place == Place::Unplanned
             && !inputs.contains(&at)
             && inner.steps.iter().any(|step| {
-                matches!(step, Step::Nest(_) | Step::Product(_)) && step.accesses(inner.program).1.contains(&at)
+                matches!(step, Step::Nest(_) | Step::Product(_) | Step::Call(_))
+                    && step.accesses(inner.program).1.contains(&at)
             })
             && taken.insert(at);
         if plain {

@@ -12,7 +12,7 @@ pub fn schedule(steps: &mut [Step]) {
         match step {
             Step::Nest(nest) => schedule_nest(nest),
             Step::Repeat(repeat) => schedule(&mut repeat.steps),
-            Step::Product(_) | Step::ScatterAdd { .. } => {}
+            Step::Product(_) | Step::Call(_) => {}
         }
     }
 }

@@ -7,9 +7,9 @@
 //! Leaves out: whether the program computes what the graph means.
 
 use super::in_place::same_element_only;
-use super::ir::{AffineMap, BufferId, BufferRole, Guard, Nest, Place, Product, Program, Scalar, Stage, Step};
+use super::ir::{AffineMap, BufferId, BufferRole, Call, Guard, Nest, Place, Product, Program, Scalar, Stage, Step};
 use super::plan::{self, Life};
-use crate::ir::types::Dtype;
+use crate::ir::types::{Dtype, TensorType, Type};
 use std::collections::BTreeSet;
 
 /// Places of loops that are tried one by one where intervals cannot decide about a guarded access.
@@ -58,15 +58,9 @@ fn steps(program: &Program, list: &[Step], written: &mut BTreeSet<BufferId>) -> 
                 is_written(program, product.b.buffer, written)?;
                 written.insert(product.c.buffer);
             }
-            Step::ScatterAdd { indices, updates, target } => {
-                is_written(program, *indices, written)?;
-                is_written(program, *updates, written)?;
-                if program.buffers[*indices].ty.dtype != Dtype::I32
-                    || program.buffers[*updates].ty.dtype != program.buffers[*target].ty.dtype
-                {
-                    return Err(format!("scatter_add into {target}: the dtypes differ"));
-                }
-                written.insert(*target);
+            Step::Call(call) => {
+                self::call(program, call, written).map_err(|error| format!("call {}: {error}", call.op.name()))?;
+                written.insert(call.result);
             }
             Step::Repeat(repeat) => {
                 for (first, carry) in &repeat.initial {
@@ -96,6 +90,27 @@ fn steps(program: &Program, list: &[Step], written: &mut BTreeSet<BufferId>) -> 
         }
     }
     Ok(())
+}
+
+fn call(program: &Program, call: &Call, written: &BTreeSet<BufferId>) -> Result<(), String> {
+    for (buffer, ty) in &call.operands {
+        is_written(program, *buffer, written)?;
+        holds(program, *buffer, ty)?;
+        if *buffer == call.result {
+            return Err(format!("it reads and writes {buffer}"));
+        }
+    }
+    let types: Vec<Type> = call.operands.iter().map(|(_, ty)| Type::Tensor(ty.clone())).collect();
+    match call.op.infer(&types.iter().collect::<Vec<_>>())? {
+        Type::Tensor(ty) => holds(program, call.result, &ty),
+        Type::Tuple(_) => Err("its result is a tuple".to_string()),
+    }
+}
+
+fn holds(program: &Program, buffer: BufferId, ty: &TensorType) -> Result<(), String> {
+    let known = &program.buffers[buffer].ty;
+    let fits = known.dtype == ty.dtype && known.elements() == ty.elements();
+    if fits { Ok(()) } else { Err(format!("{buffer} is {known}, not {ty}")) }
 }
 
 fn same_bytes(program: &Program, a: BufferId, b: BufferId) -> Result<(), String> {
@@ -346,7 +361,7 @@ fn is_heir(program: &Program, new: BufferId, old: BufferId) -> bool {
                 writes && same_element_only(nest, new, old)
             }
             Step::Repeat(repeat) => search(&repeat.steps, new, old),
-            Step::Product(_) | Step::ScatterAdd { .. } => false,
+            Step::Product(_) | Step::Call(_) => false,
         })
     }
     search(&program.steps, new, old)

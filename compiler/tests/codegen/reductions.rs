@@ -5,6 +5,7 @@
 //! Leaves out: reductions of computed values (`random_stages`).
 
 use crate::case::{Case, assert_bits, load, store, value};
+use bpc::ir::op::Op;
 use bpc::ir::types::Dtype;
 use bpc::kernel::ir::*;
 
@@ -79,8 +80,10 @@ fn whole_numbers_are_scattered() {
     let narrow = case.given(Dtype::I32, &[2, 2], &[-1i32; 4]);
     let wide_updates = case.given(Dtype::I64, &[5], &[1i64 << 40, 5, -3, 1, 9]);
     let wide = case.given(Dtype::I64, &[3], &[-1i64; 3]);
-    case.program.steps.push(Step::ScatterAdd { indices, updates, target: narrow });
-    case.program.steps.push(Step::ScatterAdd { indices, updates: wide_updates, target: wide });
+    for (rows, updates, result) in [(2, updates, narrow), (3, wide_updates, wide)] {
+        let operands = [indices, updates].map(|buffer| (buffer, case.program.buffers[buffer].ty.clone())).to_vec();
+        case.program.steps.push(Step::Call(Call { op: Op::ScatterAdd { rows }, operands, result }));
+    }
     case.run(1);
     assert_bits("i32", &case.get(narrow), &[i32::MAX, 6, 8, 10]);
     assert_bits("i64", &case.get(wide), &[-3i64, (1 << 40) + 1, 9]);

@@ -36,7 +36,7 @@ pub(super) struct Emitter<'a, 'b> {
     /// For every slice buffer of the repeats around: the turn.
     pub(super) turns: BTreeMap<BufferId, Value>,
     runtime: BTreeMap<&'static str, FuncRef>,
-    slots: BTreeMap<&'static str, StackSlot>,
+    slots: BTreeMap<(&'static str, u32), StackSlot>,
 }
 
 impl<'a, 'b> Emitter<'a, 'b> {
@@ -220,13 +220,13 @@ impl<'a, 'b> Emitter<'a, 'b> {
         self.builder.inst_results(call).first().copied()
     }
 
-    /// The address of a piece of stack that belongs to this use in this function.
+    /// The address of a piece of stack of so many bytes, the same for every use of this purpose in this function.
     pub(super) fn slot(&mut self, purpose: &'static str, bytes: u32) -> Value {
-        let slot = match self.slots.get(purpose) {
+        let slot = match self.slots.get(&(purpose, bytes)) {
             Some(slot) => *slot,
             None => self.new_slot(bytes),
         };
-        self.slots.insert(purpose, slot);
+        self.slots.insert((purpose, bytes), slot);
         self.builder.ins().stack_addr(types::I64, slot, 0)
     }
 

@@ -20,15 +20,13 @@ pub(super) fn signature(name: &str, convention: CallConv) -> Signature {
         "bpc_scratch" => (&[POINTER], &[POINTER]),
         // context, shape, a, b, c
         "bpc_product_f32" | "bpc_product_f64" => (&[POINTER, POINTER, POINTER, POINTER, POINTER], &[]),
-        // indices, count, updates, width, target, rows
-        "bpc_scatter_add_f32" | "bpc_scatter_add_f64" => (&[POINTER, COUNT, POINTER, COUNT, POINTER, COUNT], &[]),
         // out, x, y, n
         "bpc_pow_f32" | "bpc_pow_f64" => (&[POINTER, POINTER, POINTER, COUNT], &[]),
         // out, seed, step, site, first, n
         "bpc_uniform_f32" | "bpc_uniform_f64" | "bpc_normal_f32" | "bpc_normal_f64" => {
             (&[POINTER, POINTER, types::I32, types::I32, COUNT, COUNT], &[])
         }
-        // out, x, n
+        // out, x, n; of a library routine: context, sizes, pointers
         _ => (&[POINTER, POINTER, COUNT], &[]),
     };
     let mut signature = Signature::new(convention);

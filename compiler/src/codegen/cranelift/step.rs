@@ -4,11 +4,11 @@
 //! Guarantees: whether workers share a nest depends on the program alone; nothing is allocated.
 //! Leaves out: what a kernel does (`kernel`).
 
-use super::emitter::{Emitter, element_type};
+use super::emitter::Emitter;
 use super::kernel::Iterations;
-use crate::ir::types::Dtype;
-use crate::kernel::ir::{AffineMap, BufferId, Nest, Product, ProductOperand, Program, Repeat, Step};
-use cranelift_codegen::ir::condcodes::IntCC;
+use crate::codegen::library::{self, Routine};
+use crate::ir::types::{Dtype, TensorType};
+use crate::kernel::ir::{AffineMap, BufferId, Call, Nest, Product, ProductOperand, Program, Repeat, Step};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, StackSlot, Value, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
@@ -77,7 +77,7 @@ impl Main<'_, '_> {
                     self.nest(kernel, &Iterations::of(nest));
                 }
                 Step::Product(product) => self.product(product),
-                Step::ScatterAdd { indices, updates, target } => self.scatter_add(*indices, *updates, *target),
+                Step::Call(call) => self.call(call),
                 Step::Repeat(repeat) => self.repeat(repeat, depth),
             }
         }
@@ -144,62 +144,25 @@ impl Main<'_, '_> {
         });
     }
 
-    fn scatter_add(&mut self, indices: BufferId, updates: BufferId, target: BufferId) {
-        let buffers = &self.emitter.program.buffers;
-        let (count, target_type) = (buffers[indices].ty.elements(), &buffers[target].ty);
-        let rows = target_type.shape[0];
-        let width: u64 = target_type.shape[1..].iter().product();
-        let dtype = target_type.dtype;
-        if !dtype.is_float() {
-            return self.scatter_add_whole(dtype, (indices, count), updates, (target, rows, width));
-        }
-        let routine = if dtype == Dtype::F64 { "bpc_scatter_add_f64" } else { "bpc_scatter_add_f32" };
-        let [indices, updates, target] = [indices, updates, target].map(|buffer| self.emitter.base(buffer));
-        let [count, width, rows] = [count, width, rows].map(|size| self.emitter.integer(size as i64));
-        self.emitter.call_runtime(routine, &[indices, count, updates, width, target, rows]);
-    }
-
-    /// The same for whole numbers, which the runtime has no routine for; an index outside adds 0 to row 0.
-    fn scatter_add_whole(
-        &mut self,
-        dtype: Dtype,
-        (indices, count): (BufferId, u64),
-        updates: BufferId,
-        (target, rows, width): (BufferId, u64, u64),
-    ) {
-        if rows == 0 || width == 0 {
-            return;
-        }
+    fn call(&mut self, call: &Call) {
+        let result = &self.emitter.program.buffers[call.result].ty;
+        let operands: Vec<&TensorType> = call.operands.iter().map(|(_, ty)| ty).collect();
+        let Routine { symbol, sizes } = library::routine(&call.op, &operands, result);
         let emitter = &mut self.emitter;
-        let (ty, bytes) = (element_type(dtype), dtype.bytes() as i64);
-        let [indices, updates, target] = [indices, updates, target].map(|buffer| emitter.base(buffer));
-        let zero = emitter.builder.ins().iconst(ty, 0);
-        let (first, last) = (emitter.integer(0), emitter.integer((rows * width) as i64));
-        emitter.loop_range(first, last, 1, |emitter, index| {
-            let offset = emitter.times(index, bytes);
-            let address = emitter.builder.ins().iadd(target, offset);
-            emitter.store(zero, address, 0);
-        });
-        emitter.loop_nest(&[count, width], &mut |emitter, place| {
-            let offset = emitter.times(place[0], 4);
-            let index = emitter.builder.ins().iadd(indices, offset);
-            let index = emitter.load(types::I32, index, 0);
-            let row = emitter.builder.ins().sextend(types::I64, index);
-            let rows = emitter.integer(rows as i64);
-            let known = emitter.builder.ins().icmp(IntCC::UnsignedLessThan, row, rows);
-            let row = emitter.builder.ins().select(known, row, first);
-            let [from, to] = [(place[0], updates), (row, target)].map(|(row, base)| {
-                let begin = emitter.times(row, width as i64);
-                let element = emitter.builder.ins().iadd(begin, place[1]);
-                let offset = emitter.times(element, bytes);
-                emitter.builder.ins().iadd(base, offset)
-            });
-            let update = emitter.load(ty, from, 0);
-            let update = emitter.builder.ins().select(known, update, zero);
-            let before = emitter.load(ty, to, 0);
-            let after = emitter.builder.ins().iadd(before, update);
-            emitter.store(after, to, 0);
-        });
+        let bytes = 8 * (sizes.len() + call.operands.len() + 1) as u32;
+        let arguments = emitter.slot("call", bytes);
+        for (place, size) in sizes.iter().enumerate() {
+            let size = emitter.integer(*size as i64);
+            emitter.store(size, arguments, 8 * place as i32);
+        }
+        let pointers = 8 * sizes.len() as i64;
+        let buffers = call.operands.iter().map(|(buffer, _)| *buffer).chain([call.result]);
+        for (place, buffer) in buffers.enumerate() {
+            let base = emitter.base(buffer);
+            emitter.store(base, arguments, pointers as i32 + 8 * place as i32);
+        }
+        let pointers = emitter.plus(arguments, pointers);
+        emitter.call_runtime(symbol, &[self.context, arguments, pointers]);
     }
 
     fn repeat(&mut self, repeat: &Repeat, depth: usize) {
@@ -284,7 +247,7 @@ pub(super) fn nests(program: &Program) -> Vec<(&Nest, Vec<&Repeat>)> {
                     walk(&repeat.steps, repeats, found);
                     repeats.pop();
                 }
-                Step::Product(_) | Step::ScatterAdd { .. } => {}
+                Step::Product(_) | Step::Call(_) => {}
             }
         }
     }

@@ -124,12 +124,15 @@ fn compute(op: &Op, operands: &[&Tensor], ty: &TensorType) -> Result<Tensor, Str
         OpClass::Elementwise => elementwise::other(op, operands)?,
         OpClass::View => views::view(op, operands, ty)?,
         OpClass::Reduction => reductions::reduction(op, operands[0], ty)?,
+        OpClass::Library => match op {
+            Op::ScatterAdd { .. } => products::scatter_add(operands[0], operands[1], ty),
+            _ => return Err(format!("bug in bpc: {} has no meaning in the interpreter", op.name())),
+        },
         OpClass::Other => match op {
             Op::Random { normal, site, .. } => sources::random(*normal, site, operands[0], operands[1], ty),
             Op::Unwindows { axis, stride, .. } => views::unwindows(*axis, *stride, operands[0], ty),
             Op::Matmul {} => products::matmul(operands[0], operands[1], ty),
             Op::Take {} => products::take(operands[0], operands[1], ty),
-            Op::ScatterAdd { .. } => products::scatter_add(operands[0], operands[1], ty),
             _ => return Err(format!("bug in bpc: {} is computed out of place", op.name())),
         },
         OpClass::Marker => match op {

@@ -24,8 +24,8 @@ mod parse;
 mod print;
 
 pub use parse::parse;
-pub(crate) use print::quote;
 pub use print::{attribute_text, node_text, print};
+pub(crate) use print::{attributes_text, quote};
 
 use super::graph::{InputRole, OutputRole};
 

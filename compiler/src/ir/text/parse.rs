@@ -65,7 +65,7 @@ impl Cursor {
             return self.error(start, format!("there is no operation {name}"));
         }
         let operands = if self.take('(') { self.list(')', |parser| parser.node_id(region))? } else { Vec::new() };
-        let attributes = if self.take('{') { self.list('}', Cursor::attribute)? } else { Vec::new() };
+        let attributes = self.attributes()?;
         self.expect(':')?;
         let declared_at = self.position;
         let declared = self.node_type()?;
@@ -95,6 +95,11 @@ impl Cursor {
             Some(_) => self.error(start, format!("{word} is not defined before this line")),
             None => self.error(start, "expected a node"),
         }
+    }
+
+    /// ` {rows = 5}`, or nothing.
+    pub(crate) fn attributes(&mut self) -> Result<Vec<(String, Attribute)>, TextError> {
+        if self.take('{') { self.list('}', Cursor::attribute) } else { Ok(Vec::new()) }
     }
 
     fn attribute(&mut self) -> Result<(String, Attribute), TextError> {

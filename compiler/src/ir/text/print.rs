@@ -3,6 +3,7 @@
 use super::{INPUT_ROLES, OUTPUT_ROLES, name_in};
 use crate::ir::attribute::Attribute;
 use crate::ir::graph::{Graph, NodeId, Region};
+use crate::ir::op::Op;
 use std::fmt::Write;
 
 /// The text form of a graph.
@@ -33,14 +34,15 @@ pub fn node_text(region: &Region, id: NodeId) -> String {
         let operands: Vec<String> = node.operands.iter().map(NodeId::to_string).collect();
         let _ = write!(text, "({})", operands.join(", "));
     }
-    let attributes = node.op.attributes();
-    if !attributes.is_empty() {
-        let attributes: Vec<String> =
-            attributes.iter().map(|(name, value)| format!("{name} = {}", attribute_text(value))).collect();
-        let _ = write!(text, " {{{}}}", attributes.join(", "));
-    }
-    let _ = write!(text, " : {}", node.ty);
+    let _ = write!(text, "{} : {}", attributes_text(&node.op), node.ty);
     text
+}
+
+/// ` {rows = 5}`, or nothing for an operation without attributes.
+pub(crate) fn attributes_text(op: &Op) -> String {
+    let attributes: Vec<String> =
+        op.attributes().iter().map(|(name, value)| format!("{name} = {}", attribute_text(value))).collect();
+    if attributes.is_empty() { String::new() } else { format!(" {{{}}}", attributes.join(", ")) }
 }
 
 /// An attribute as the text form writes it.

@@ -7,7 +7,7 @@ use crate::ir::text::lexer::Token;
 use crate::ir::text::{TextError, find_in};
 use crate::ir::types::{Dtype, Literal};
 use crate::kernel::ir::{
-    AffineMap, Buffer, BufferId, Guard, Nest, Place, Product, ProductOperand, Program, Reduction, Repeat, Scalar,
+    AffineMap, Buffer, BufferId, Call, Guard, Nest, Place, Product, ProductOperand, Program, Reduction, Repeat, Scalar,
     Stage, Step, Store, ValueId,
 };
 use cranelift_entity::EntityRef;
@@ -160,22 +160,34 @@ impl Cursor {
 
     fn step(&mut self, buffers: usize, depth: usize) -> Result<Step> {
         let start = self.position;
-        match self.word("nest, product, scatter_add or repeat")?.as_str() {
+        match self.word("nest, product, call or repeat")?.as_str() {
             "nest" => self.nest(buffers).map(Step::Nest),
             "product" => self.product(buffers).map(Step::Product),
-            "scatter_add" => {
-                let target = self.buffer_id(buffers)?;
-                self.expect('[')?;
-                let indices = self.buffer_id(buffers)?;
-                self.expect(']')?;
-                self.expect_word("+", "=")?;
-                self.expect('=')?;
-                Ok(Step::ScatterAdd { indices, updates: self.buffer_id(buffers)?, target })
-            }
+            "call" => self.call(buffers).map(Step::Call),
             "repeat" if depth == DEEPEST => self.error(start, format!("more than {DEEPEST} repeats inside each other")),
             "repeat" => self.repeat(buffers, depth).map(Step::Repeat),
-            _ => self.error(start, "expected nest, product, scatter_add or repeat"),
+            _ => self.error(start, "expected nest, product, call or repeat"),
         }
+    }
+
+    /// `scatter_add(b1: i32[3], b2: f32[3, 2]) {rows = 5} -> b4`
+    fn call(&mut self, buffers: usize) -> Result<Call> {
+        let start = self.position;
+        let name = self.word("the name of an operation")?;
+        self.expect('(')?;
+        let operands = self.list(')', |cursor| {
+            let buffer = cursor.buffer_id(buffers)?;
+            cursor.expect(':')?;
+            Ok((buffer, cursor.tensor_type()?))
+        })?;
+        let op = match Op::from_parts(&name, &self.attributes()?) {
+            Ok(op) if matches!(op.class(), OpClass::Library) => op,
+            Ok(op) => return self.error(start, format!("{} is not computed by a library routine", op.name())),
+            Err(message) => return self.error(start, message),
+        };
+        self.expect_word("-", ">")?;
+        self.expect('>')?;
+        Ok(Call { op, operands, result: self.buffer_id(buffers)? })
     }
 
     fn product(&mut self, buffers: usize) -> Result<Product> {

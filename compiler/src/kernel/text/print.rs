@@ -1,7 +1,7 @@
 //! Programs to text. See the parent module.
 
 use super::{REDUCTIONS, ROLES, axis};
-use crate::ir::text::{name_in, quote};
+use crate::ir::text::{attributes_text, name_in, quote};
 use crate::ir::types::{Dtype, Literal};
 use crate::kernel::ir::{AffineMap, Guard, Nest, Place, ProductOperand, Program, Scalar, Stage, Step};
 use std::fmt::{self, Display, Formatter, Write};
@@ -49,8 +49,11 @@ fn steps(text: &mut String, steps: &[Step], depth: usize) {
                 Operand(&product.a),
                 Operand(&product.b)
             ),
-            Step::ScatterAdd { indices, updates, target } => {
-                writeln!(text, "{indent}scatter_add {target}[{indices}] += {updates}")
+            Step::Call(call) => {
+                let operands: Vec<String> =
+                    call.operands.iter().map(|(buffer, ty)| format!("{buffer}: {ty}")).collect();
+                let (name, attributes) = (call.op.name(), attributes_text(&call.op));
+                writeln!(text, "{indent}call {name}({}){attributes} -> {}", operands.join(", "), call.result)
             }
             Step::Repeat(repeat) => {
                 let direction = if repeat.reverse { " reverse" } else { "" };
