@@ -9,9 +9,9 @@ use crate::egraph::analysis::EGraph;
 use crate::egraph::rules::{Expression, all};
 use crate::egraph::{Limits, expand, extract, optimize, search};
 use crate::ir::graph::{Graph, NodeId, Output, OutputRole, Provenance, Region};
-use crate::ir::interpret::run;
+use crate::ir::interpret::{Tensor, run};
 use crate::ir::op::Op;
-use crate::ir::types::{Dtype, Literal};
+use crate::ir::types::{Dtype, Literal, TensorType};
 use crate::ir::verify::{verify, verify_expanded};
 use egg::Id;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,6 +93,32 @@ fn examples_keep_their_meaning_under_all_rules_together() {
         assert!(report.cost_after <= report.cost_before, "{}: {report:?}", rule.name);
         assert!(report.limits_hit.is_empty(), "{}: {:?}", rule.name, report.limits_hit);
         assert_agree(&graph, &optimized, rule.name);
+    }
+}
+
+/// -x of an unsigned x is 2^32 - x, and its quotient has nothing to do with that of x; the least i32 is its own negation.
+#[test]
+fn whole_quotients_keep_the_negations_of_their_operands() {
+    for (dtype, x, y, wanted) in [
+        (Dtype::U32, [1.0, 2.0, 0.0], [3.0, 1.0, 7.0], [1_431_655_765.0, 4_294_967_294.0, 0.0]),
+        (Dtype::I32, [-2_147_483_648.0, 7.0, 9.0], [2.0, 2.0, -4.0], [-1_073_741_824.0, -3.0, 2.0]),
+    ] {
+        let graph = graph_of(&format!(
+            r#"
+            n0 = input {{role = data, name = "x", ty = {dtype}[3]}} : {dtype}[3]
+            n1 = input {{role = data, name = "y", ty = {dtype}[3]}} : {dtype}[3]
+            n2 = neg(n0) : {dtype}[3]
+            n3 = div(n2, n1) : {dtype}[3]
+            n4 = neg(n3) : {dtype}[3]
+            result value "quotient" = n3
+            result value "negated" = n4
+            "#
+        ));
+        let tensor = |data: [f64; 3]| Tensor::new(TensorType::new(dtype, [3]), data.into()).unwrap();
+        let inputs = [("x", x), ("y", y)].map(|(name, data)| (name.to_string(), tensor(data))).into();
+        for graph in [&graph, &optimize(&graph, &Limits::default()).0] {
+            assert_eq!(run(graph, &inputs).unwrap()[0].1.data, wanted, "{dtype}");
+        }
     }
 }
 

@@ -1,0 +1,85 @@
+//! What functions and derivatives give at the edges of their domain, where a wrong number would pass unseen: as machine code
+//! and by the interpreter.
+
+use bpc::{State, Tensors, compile_text};
+use bpc_runtime::tensor::HostTensor;
+
+/// The outputs of a model without parameters, by both engines.
+fn outputs(text: &str, inputs: &Tensors) -> [Tensors; 2] {
+    let model = compile_text("edges.bp", text, &mut |_| None).unwrap_or_else(|error| panic!("{error}"));
+    let interpreted = model.interpret(&mut State::new(0), inputs).unwrap();
+    let compiled = model.jit().unwrap().evaluate(&mut State::new(0), inputs).unwrap();
+    [interpreted, compiled]
+}
+
+fn tensor<T: bpc_runtime::tensor::Number>(values: &[T]) -> HostTensor {
+    HostTensor::from_slice([values.len() as u64], values).unwrap()
+}
+
+fn assert_gives(outputs: &Tensors, name: &str, wanted: &[f64]) {
+    let found = outputs.get(name).unwrap_or_else(|| panic!("no output {name}")).to_f64();
+    let same = |(found, wanted): (&f64, &f64)| found == wanted || found.is_nan() && wanted.is_nan();
+    let agrees = found.len() == wanted.len() && found.iter().zip(wanted).all(same);
+    assert!(agrees, "{name} is {found:?} and should be {wanted:?}");
+}
+
+/// A wrong label is seen as NaN, never as the loss of some other class.
+#[test]
+fn labels_outside_the_range_are_no_number() {
+    let text = "
+use std.nn { cross_entropy }
+model labels {
+    in x: f64[B, 3]
+    in label: i32[B]
+    let table = reshape(x, [B, 3])
+    out picked = pick(table, label)
+    out loss = cross_entropy(table, label)
+    out first = cross_entropy(table[:2], label[:2])
+}";
+    let x = HostTensor::from_slice([5, 3], &[1.0, 2.0, 3.0].repeat(5)).unwrap();
+    let nan = f64::NAN;
+    for (labels, wanted) in [
+        ([0, 2, 3, 1, 1], [1.0, 3.0, nan, 2.0, 2.0]),
+        ([0, 2, -1, 1, 1], [1.0, 3.0, nan, 2.0, 2.0]),
+        ([0, 2, i32::MAX, i32::MIN, 1], [1.0, 3.0, nan, nan, 2.0]),
+    ] {
+        let inputs = Tensors::new().with_tensor("x", x.clone()).with_tensor("label", tensor(&labels));
+        for outputs in outputs(text, &inputs) {
+            assert_gives(&outputs, "picked", &wanted);
+            assert_gives(&outputs, "loss", &[nan]);
+            assert!(outputs.scalar("first").unwrap().is_finite());
+        }
+    }
+}
+
+/// 0 ^ b and its derivatives, with exponents that are numbers and exponents that are tensors.
+#[test]
+fn powers_of_zero_have_the_derivatives_of_the_limit() {
+    let text = "
+model powers {
+    in a: f64[N]
+    in b: f64[N]
+    let y = pow(a, b)
+    out value = y
+    out by_a = grad(sum(y), a)
+    out by_b = grad(sum(y), b)
+    out second = grad(sum(grad(sum(y), a)), a)
+    out by_exponent = grad(sum(grad(sum(pow(a + 1, b)), a)), b)
+    out square = grad(sum(a ^ 2), a)
+    out line = grad(sum(a ^ 1), a)
+    out one = grad(sum(a ^ 0), a)
+}";
+    let exponents = [0.0, 1.0, 2.0, 3.0];
+    let inputs = Tensors::new().with_tensor("a", tensor(&[0.0; 4])).with_tensor("b", tensor(&exponents));
+    for outputs in outputs(text, &inputs) {
+        assert_gives(&outputs, "value", &[1.0, 0.0, 0.0, 0.0]);
+        assert_gives(&outputs, "by_a", &[0.0, 1.0, 0.0, 0.0]);
+        assert_gives(&outputs, "by_b", &[0.0; 4]);
+        assert_gives(&outputs, "second", &[0.0, 0.0, 2.0, 0.0]);
+        // (1 + b log 1) 1 ^ (b - 1)
+        assert_gives(&outputs, "by_exponent", &[1.0; 4]);
+        assert_gives(&outputs, "square", &[0.0; 4]);
+        assert_gives(&outputs, "line", &[1.0; 4]);
+        assert_gives(&outputs, "one", &[0.0; 4]);
+    }
+}
