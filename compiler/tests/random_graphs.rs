@@ -84,6 +84,7 @@ fn operation(choice: usize, ty: &TensorType, numbers: [u64; 4]) -> Op {
         Op::Take {},
         Op::ScatterAdd { rows: numbers[0] },
         Op::Stop {},
+        Op::Opaque { of: "f".to_string() },
     ];
     table[choice % table.len()].clone()
 }

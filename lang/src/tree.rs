@@ -381,10 +381,35 @@ pub struct Rule {
     pub results: Vec<Name>,
     /// `exact_for quadratic`: the class of functions an estimator is exact for.
     pub exact_for: Option<Name>,
-    /// `let`, `keep` and `grad` lines.
+    /// `let`, `keep` and `grad` lines; or the body of a function, for a rule that replaces the value of its target.
     pub body: Block,
     /// The whole declaration.
     pub span: Span,
+}
+
+impl Rule {
+    /// Whether it gives the value of its target instead of cotangents.
+    pub fn replaces(&self) -> bool {
+        self.body.has_value()
+    }
+}
+
+impl Block {
+    /// Whether the last statement is a value.
+    pub fn has_value(&self) -> bool {
+        match self.statements.last() {
+            Some(Statement::Result { value, .. }) => !value.is_assert(),
+            Some(Statement::If { then, otherwise: Some(otherwise), .. }) => then.has_value() && otherwise.has_value(),
+            _ => false,
+        }
+    }
+}
+
+impl Expr {
+    /// `assert(..)` is a line of its own and no value.
+    pub fn is_assert(&self) -> bool {
+        matches!(&self.kind, ExprKind::Call(callee, _) if matches!(&callee.kind, ExprKind::Name(name) if name == "assert"))
+    }
 }
 
 /// What a rule claims.

@@ -96,7 +96,11 @@ fn rules(model: &Model, compilation: &Compilation) -> String {
     }
     let mut rows = vec![row(["function", "rule", "calls", "saves residuals", "saves work", "places"])];
     for ((function, rule), sites) in &groups {
-        let (residuals, work) = saved(model, compilation, function, rule);
+        let (residuals, work) = if sites.iter().any(|site| site.replaced) {
+            ("(another value)".to_string(), String::new())
+        } else {
+            saved(model, compilation, function, rule)
+        };
         let places: Vec<&str> = sites.iter().map(|site| site.path.as_str()).collect();
         let places = if *rule == "exact" && places.len() > 3 {
             format!("{}, .. {}", places[..2].join(", "), places[places.len() - 1])

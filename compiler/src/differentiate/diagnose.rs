@@ -15,7 +15,10 @@ use bpc_lang::tree::{FileId, Span};
 pub fn discrete(region: &Region, guilty: NodeId, activity: &Activity, table: &dyn DerivativeTable) -> Diagnostic {
     let first = first_discrete(region, guilty, activity);
     let node = &region.nodes[first];
-    let name = node.op.name();
+    let name = match &node.op {
+        Op::Opaque { of } => of.as_str(),
+        op => op.name(),
+    };
     let title = match &node.op {
         Op::Input { .. } => "a discrete value inside this loop depends on what a gradient is wanted for".to_string(),
         _ => format!("`{name}` has no derivative and lies on a trained path"),

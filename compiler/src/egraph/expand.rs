@@ -98,6 +98,7 @@ impl Loader<'_> {
         let class = self.egraph.add(term.clone());
         let (name, meaning) = match &op {
             Op::Stop { .. } => ("expand-stop", term.children[0]),
+            Op::Opaque { .. } => ("expand-opaque", term.children[0]),
             Op::Ruled { .. } => ("expand-ruled", term.children[0]),
             Op::Vjp { body, index, .. } => {
                 let result = self.graph.regions[*body].results[*index as usize].node;

@@ -294,6 +294,8 @@ op_table! {
 
     /// x, through which no gradient flows.
     Stop "stop" (x) {} Marker, infer::same;
+    /// x, the value of the function `of`, whose derivative only a rule around that function gives.
+    Opaque "opaque" (x) { of: String } Marker, infer::same;
     /// A call under a gradient rule. Operands: the value of the call, its `arguments` arguments (float or not), then what
     /// the rule keeps. The result is the value; no gradient flows through the first operand: the derivative by the
     /// arguments is the rule's. `body` is the rule: its inputs are the arguments, what is kept, the value, and the

@@ -1,10 +1,12 @@
 //! Calls: what is called, with what, under which rule; functions and layers are inlined.
 //!
 //! Expects: a frame on top of the stack of frames.
-//! Guarantees: recursion is reported, never followed; a call under a rule becomes one `ruled` node around the plain value.
+//! Guarantees: recursion is reported, never followed; a call under a rule becomes one `ruled` node around the plain value, or
+//! the value of the rule if it has one.
 //! Leaves out: binding of arguments (`bind`), primitives (`builtin`), elaboration of rules (`rule`).
 
 use super::bind::Given;
+use super::choose::Chosen;
 use super::context::{Binding, Frame, FrameKind, Lowering, Outcome, Reported};
 use super::value::{Callee, Value};
 use bpc_lang::builtins::{self, Builtin};
@@ -15,7 +17,7 @@ use bpc_lang::tree::{Arg, Expr, Function, Item, ParamKind, RuleUse, Span, Statem
 /// Higher-order functions may stand inside themselves; nothing sensible is deeper.
 const DEEPEST: usize = 64;
 
-impl Lowering<'_> {
+impl<'p> Lowering<'p> {
     /// `callee(args)`, `callee(args) via rule`.
     pub fn call(&mut self, callee: &Expr, args: &[Arg], via: Option<&RuleUse>, span: Span) -> Outcome<Value> {
         let function = self.expression(callee);
@@ -121,7 +123,11 @@ impl Lowering<'_> {
         let name = function.name.text.as_str();
         let chosen = self.choose_rule(Target::Item(id), name, via, span)?;
         let path = self.frames.last().map_or_else(Vec::new, Frame::site);
-        let (value, bound) = self.inline(id, function, FrameKind::Function, path, given, span)?;
+        let (replacement, chosen) = match chosen {
+            Some(chosen) if chosen.rule.replaces() => (Some(chosen), None),
+            chosen => (None, chosen),
+        };
+        let (value, bound) = self.inline((id, function), FrameKind::Function, path, given, replacement, span)?;
         match chosen {
             Some(chosen) => {
                 let arguments: Vec<(&str, Option<Value>)> = function
@@ -175,17 +181,18 @@ impl Lowering<'_> {
                     .with_help(format!("bind one of them by a `let` of its own: `let other = {name}(..)`")),
             ));
         }
-        self.inline(id, layer, FrameKind::Layer, path, given, span).map(|(value, _)| value)
+        self.inline((id, layer), FrameKind::Layer, path, given, None, span).map(|(value, _)| value)
     }
 
-    /// Elaborates a body at the place of its call; gives its value and the values of the parameters.
-    pub fn inline(
+    /// Elaborates a body at the place of its call, or that of a rule which replaces it; gives its value and the values of the
+    /// parameters.
+    pub(super) fn inline(
         &mut self,
-        id: ItemId,
-        function: &Function,
+        (id, function): (ItemId, &Function),
         kind: FrameKind,
         path: Vec<String>,
         given: Vec<Given>,
+        replacement: Option<Chosen<'p>>,
         span: Span,
     ) -> Outcome<(Value, Vec<Value>)> {
         let name = function.name.text.as_str();
@@ -194,12 +201,15 @@ impl Lowering<'_> {
         let bound = self.bind(name, &function.params, given, span);
         self.calls.push((span, name.to_string(), id));
         let result = bound.and_then(|()| {
-            let values = function
+            let values: Vec<Value> = function
                 .params
                 .iter()
                 .map(|param| self.frame().find(&param.name.text).cloned().unwrap_or(Value::Poison))
                 .collect();
-            let value = self.body(function)?;
+            let value = match &replacement {
+                Some(chosen) => self.replacement(chosen, function, &values, span)?,
+                None => self.body(function)?,
+            };
             Ok((value, values))
         });
         self.calls.pop();
@@ -236,6 +246,12 @@ impl Lowering<'_> {
             Some(Statement::If { span, .. }) => *span,
             _ => function.body.span,
         };
+        self.as_result(function, value, place)
+    }
+
+    /// A value as the declared result type of a function wants it.
+    pub fn as_result(&mut self, function: &Function, value: Value, place: Span) -> Outcome<Value> {
+        let name = &function.name.text;
         let label = format!("the result of `{name}`");
         match (&function.result[..], value) {
             ([], value) => Ok(value),

@@ -187,9 +187,13 @@ impl<'p> Lowering<'p> {
         let Some(own) = self.representatives(&rule.params)? else { return Ok(()) };
         let Some(given) = self.representatives(&function.params)? else { return Ok(()) };
         let span = rule.target.span;
-        let (value, bound) = self.inline(target, function, FrameKind::Function, Vec::new(), given, span)?;
+        let chosen = Chosen { id, rule, given: own };
+        let (replacement, chosen) = if rule.replaces() { (Some(chosen), None) } else { (None, Some(chosen)) };
+        let (value, bound) =
+            self.inline((target, function), FrameKind::Function, Vec::new(), given, replacement, span)?;
+        let Some(chosen) = chosen else { return Ok(()) };
         let names = function.params.iter().map(|param| param.name.text.as_str());
         let arguments: Vec<(&str, Option<Value>)> = names.zip(bound.into_iter().map(Some)).collect();
-        self.ruled(Chosen { id, rule, given: own }, &function.name.text, &arguments, value, span).map(|_| ())
+        self.ruled(chosen, &function.name.text, &arguments, value, span).map(|_| ())
     }
 }

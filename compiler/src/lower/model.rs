@@ -77,6 +77,8 @@ pub struct Site {
     pub function: String,
     /// The rule with its arguments, for a call under a rule.
     pub rule: Option<String>,
+    /// Whether that rule gives the value of the call.
+    pub replaced: bool,
     /// What is drawn, for a random place.
     pub random: Option<TensorType>,
     /// Whether its numbers come from outside.

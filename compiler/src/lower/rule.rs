@@ -3,7 +3,7 @@
 //! Expects: a call whose plain value has been elaborated.
 //! Guarantees: a rule gives the cotangent of every float argument, each of its argument's type; what a `keep` line names is
 //! elaborated beside the call and is an operand of the `ruled` node; a rule is elaborated once for equal types and static
-//! arguments.
+//! arguments. A rule with a value is elaborated in the place of the function's body.
 //! Leaves out: which rule a call takes (`choose`), and the derivatives of operations (`derivatives`), which use the same elaboration.
 
 use super::bind::Given;
@@ -17,7 +17,7 @@ use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region, Region
 use crate::ir::op::Op;
 use crate::ir::types::TensorType;
 use bpc_lang::diagnostics::Diagnostic;
-use bpc_lang::tree::{Expr, ExprKind, Name, Rule, RuleKind, Span, Statement};
+use bpc_lang::tree::{Expr, ExprKind, Function, Name, Rule, RuleKind, Span, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An argument or kept value as the region of a rule sees it.
@@ -126,6 +126,7 @@ impl<'p> Lowering<'p> {
                 path: site.clone(),
                 function: name.to_string(),
                 rule: Some(text.clone()),
+                replaced: false,
                 random: None,
                 forced: false,
                 span,
@@ -145,6 +146,41 @@ impl<'p> Lowering<'p> {
         operands.extend(&tensors);
         let result = self.emit(op, &operands, span)?;
         Ok(Value::Tensor(Lowering::with_origins(result, value.origins.clone())))
+    }
+
+    /// The value that a rule gives in the place of a function's body. The function's frame is on top of the stack.
+    pub fn replacement(
+        &mut self,
+        chosen: &Chosen<'p>,
+        function: &Function,
+        arguments: &[Value],
+        span: Span,
+    ) -> Outcome<Value> {
+        let rule = chosen.rule;
+        let own = self.rule_parameters(chosen, span)?;
+        if self.model.recording {
+            let path = self.frame().site().join(".");
+            self.model.sites.push(Site {
+                path: if path.is_empty() { function.name.text.clone() } else { path },
+                function: function.name.text.clone(),
+                rule: Some(rule_text(rule, &own)),
+                replaced: true,
+                random: None,
+                forced: false,
+                span,
+            });
+        }
+        let path = self.frame().path.clone();
+        let mut frame = Frame::new(chosen.id.module, FrameKind::Function, path);
+        frame.scopes[0] = own;
+        self.frames.push(frame);
+        let value =
+            self.bind_target(rule, arguments.iter().cloned().map(Some), span).and_then(|()| self.block(&rule.body));
+        self.frames.pop();
+        match value? {
+            Some(value) => self.as_result(function, value, rule.body.span),
+            None => Err(Reported),
+        }
     }
 
     /// The rule's own parameters by name.

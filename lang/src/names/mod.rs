@@ -159,7 +159,8 @@ impl<'p> Checker<'p> {
         self.params(&rule.params);
         self.params(&rule.target_params);
         let name = &rule.target.text;
-        match self.program.resolve_target(self.module, name) {
+        let target = self.program.resolve_target(self.module, name);
+        match target {
             Some(Target::Item(id)) => match self.program.item(id) {
                 Item::Function(function) | Item::Layer(function) => self.same_arguments(rule, function),
                 _ => self.report(
@@ -188,6 +189,17 @@ impl<'p> Checker<'p> {
         }
         if let Some(claim) = &rule.exact_for {
             self.one_of(claim, EXACT_FOR, "what an estimator is exact for");
+        }
+        if rule.replaces() {
+            if rule.kind == RuleKind::Exact || !matches!(target, Some(Target::Item(_))) {
+                let title = "a rule with a value is an estimator for a function";
+                let diagnostic = Diagnostic::error("BP0120", title, rule.target.span, "would change what is computed");
+                let help =
+                    "give cotangents (`grad x = ..`), or choose the value: `estimator mine for f(..) -> y { .. }`";
+                self.report(diagnostic.with_help(help));
+            }
+            self.body = Body::Function;
+            return self.block_with_value(&rule.body);
         }
         self.arguments = rule.target_params.iter().map(|param| (param.name.clone(), !is_static(param))).collect();
         for result in &rule.results {

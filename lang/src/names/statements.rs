@@ -6,6 +6,9 @@ use crate::diagnostics::Diagnostic;
 use crate::suggest::closest;
 use crate::tree::*;
 
+/// Where `keep` and `grad` lines stand.
+const RULE_LINES: &str = "in a rule (`exact` or `estimator`) that gives cotangents and no value";
+
 impl Checker<'_> {
     /// A body without a value.
     pub fn block(&mut self, block: &Block) {
@@ -15,12 +18,17 @@ impl Checker<'_> {
     /// A body with a value; `owner` names it in the message when it has none.
     pub fn value_block(&mut self, block: &Block, owner: &str) {
         self.statements(block, true);
-        if !has_value(block) {
+        if !block.has_value() {
             let end = Span { start: block.span.end.saturating_sub(1), ..block.span };
             let diagnostic = Diagnostic::error("BP0113", format!("{owner} has no value"), end, "an expression should stand before this")
                 .with_help("the value is the last line of the body: an expression, or an `if` with an `else` whose branches have values");
             self.report(diagnostic);
         }
+    }
+
+    /// A body that is known to have a value.
+    pub fn block_with_value(&mut self, block: &Block) {
+        self.statements(block, true);
     }
 
     fn statements(&mut self, block: &Block, valued: bool) {
@@ -138,16 +146,16 @@ impl Checker<'_> {
                 (self.body == Model && self.innermost != Loop::Scan, "minimize", "in a model, outside of `scan`", span)
             }
             Statement::Keep { span, .. } => {
-                (self.body == Rule && self.innermost == Loop::None, "keep", "in a rule (`exact` or `estimator`)", span)
+                (self.body == Rule && self.innermost == Loop::None, "keep", RULE_LINES, span)
             }
             Statement::Grad { span, .. } => {
-                (self.body == Rule && self.innermost == Loop::None, "grad", "in a rule (`exact` or `estimator`)", span)
+                (self.body == Rule && self.innermost == Loop::None, "grad", RULE_LINES, span)
             }
             Statement::GradScope { span, .. } => {
                 (self.body == Model && self.innermost == Loop::None, "grad { }", "in a model", span)
             }
             Statement::Result { value, .. } => {
-                if !gives_value && !is_assert(value) {
+                if !gives_value && !value.is_assert() {
                     self.unused_value(value);
                 }
                 return;
@@ -237,18 +245,4 @@ impl Checker<'_> {
         let title = format!("`{}` is not an argument of the rule's target", name.text);
         self.report(Diagnostic::error("BP0109", title, name.span, "gets no cotangent").with_help(help));
     }
-}
-
-/// Whether the last statement of a block is a value.
-fn has_value(block: &Block) -> bool {
-    match block.statements.last() {
-        Some(Statement::Result { value, .. }) => !is_assert(value),
-        Some(Statement::If { then, otherwise: Some(otherwise), .. }) => has_value(then) && has_value(otherwise),
-        _ => false,
-    }
-}
-
-/// `assert(..)` is a line of its own and no value.
-fn is_assert(value: &Expr) -> bool {
-    matches!(&value.kind, ExprKind::Call(callee, _) if matches!(&callee.kind, ExprKind::Name(name) if name == "assert"))
 }

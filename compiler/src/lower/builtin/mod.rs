@@ -82,6 +82,7 @@ impl Lowering<'_> {
             (_, "random_uniform" | "random_normal") => self.random(&arguments),
             (_, "step") => Ok(Value::Tensor(self.clock(InputRole::Step))),
             (_, "stop") => self.stop(&arguments),
+            (_, "opaque") => self.opaque(&arguments),
             (_, "grad") => self.derivative(&arguments),
             (_, "len" | "prod") => self.of_list(&arguments),
             (_, "plus" | "minus") => self.entrywise(&arguments),
@@ -228,6 +229,14 @@ impl Lowering<'_> {
                 Ok(Value::Tensor(x))
             }
         }
+    }
+
+    /// `opaque(x)`, which speaks for the function that it stands in.
+    fn opaque(&mut self, arguments: &Arguments) -> Outcome<Value> {
+        let x = self.tensor(arguments, "x")?;
+        let of = self.calls.last().map_or_else(|| arguments.name.to_string(), |(_, name, _)| name.clone());
+        let result = self.emit(Op::Opaque { of }, &[&x], arguments.span)?;
+        Ok(Value::Tensor(Lowering::with_origins(result, x.origins)))
     }
 
     /// `grad(loss, x)`.
