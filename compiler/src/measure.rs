@@ -80,15 +80,19 @@ pub fn without_rule(graph: &Graph, function: &str, rule: &str) -> Option<Graph> 
         let nodes: Vec<NodeId> = plain.regions[region].nodes.keys().collect();
         for id in nodes {
             let node = &mut plain.regions[region].nodes[id];
-            // A reshape to the same shape passes its operand on.
-            if let (Op::Ruled { of, rule: known, .. }, Some(ty)) = (&node.op, node.ty.tensor())
-                && of == function
-                && known == rule
-            {
-                node.op = Op::Reshape { shape: ty.shape.clone() };
-                node.operands.truncate(1);
-                found = true;
+            let value = node.operands.first().copied();
+            let (Op::Ruled { of, rule: known, .. }, Some(value)) = (&node.op, value) else { continue };
+            if of != function || known != rule {
+                continue;
             }
+            found = true;
+            // A reshape to the same shape passes its operand on.
+            let (op, operands) = match node.ty.tensor() {
+                Some(ty) => (Op::Reshape { shape: ty.shape.clone() }, vec![value]),
+                None => (Op::Tuple {}, plain.regions[region].nodes[value].operands.clone()),
+            };
+            let node = &mut plain.regions[region].nodes[id];
+            (node.op, node.operands) = (op, operands);
         }
     }
     found.then_some(plain)

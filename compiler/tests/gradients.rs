@@ -37,6 +37,21 @@ fn nested(a: f[T, N], b: f[N]) -> f[N] {
 fn slope(a: f[N], b: f[N]) -> f[N] { grad(sum(exp(0.3 * a) * b * a), a) }
 ";
 
+const SEVERAL: &str = "
+fn polar(r: f[N], angle: f[N]) -> (f[N], f[N]) { (r * cos(angle), r * sin(angle)) }
+exact for polar(r: f[N], angle: f[N]) -> (x, y) {
+    keep c = cos(angle)
+    keep s = sin(angle)
+    grad r = grad x * c + grad y * s
+    grad angle = grad y * x - grad x * y
+}
+fn spiral(a: f[N], b: f[N]) -> f[N] {
+    let (x, y) = polar(a, b)
+    let (z, w) = polar(b, x)
+    x * y + z
+}
+";
+
 const CASES: &[Case] = &[
     ("", &[3, 5], &[3, 5], "-a + b"),
     ("", &[3, 5], &[3, 5], "a - b"),
@@ -79,6 +94,7 @@ const CASES: &[Case] = &[
     ("", &[2, 3, 5, 6], &[4, 3, 2, 2], "convolve2d(a, b, stride = 1, padding = 1)"),
     ("", &[2, 3, 5, 6], &[2, 3, 2, 3], "max_pool2d(a, size = 2) * b + avg_pool2d(a, size = 2)"),
     ("", &[2, 4, 3], &[2, 4, 3], "attention(a, b, a * b, causal = true)"),
+    (SEVERAL, &[3], &[3], "spiral(a, b)"),
     (LOOP, &[5, 3], &[3], "walk(a, b)"),
     (LOOP, &[3], &[3], "counted(a, b)"),
     (LOOP, &[4, 3], &[3], "nested(a, b)"),

@@ -21,6 +21,11 @@ estimator kept for bend(x: f[..]) -> y exact_for nothing {
 }
 fn always(x: f[..]) -> f[..] { x * x }
 exact for always(x: f[..]) -> y { grad x = 3 * x * grad y }
+fn pair(x: f[..]) -> (f[..], f[..]) { (x * x, 2 * x) }
+estimator pair_tripled for pair(x: f[..]) -> (square, double) exact_for nothing {
+    keep triple = 3 * x
+    grad x = triple * grad square + 2 * grad double
+}
 layer bent(x: f[N]) -> f[N] { bend(x) }
 ";
 
@@ -37,6 +42,8 @@ const PLACES: &[(&str, &str, Derivative)] = &[
         |x, k| k * (x * x) * (k * x),
     ),
     ("with a kept value", "let y = bend(x) via kept", |x, k| k * x),
+    ("for one of two results", "let (y, other) = pair(x) via pair_tripled", |x, k| k * x),
+    ("for both results", "let (a, b) = pair(x) via pair_tripled\n    let y = a + b - 2 * x", |x, k| k * x),
     ("for a scope", "grad { bend => tripled }\n    let y = bend(x)", |x, k| k * x),
     ("for a layer", "grad { bend in inner => tripled }\n    let inner = bent(x)\n    let y = inner", |x, k| k * x),
     (

@@ -29,6 +29,9 @@ pub fn analyze(region: &Region, targets: &[NodeId], discrete: &[NodeId], last: N
         if activity.active.contains(&id) || activity.discrete.contains(&id) || matches!(node.op, Op::Stop {}) {
             continue;
         }
+        if rule_answers(region, node) {
+            continue;
+        }
         if activity.depends(node) {
             if has_float(&node.ty) {
                 activity.active.insert(id);
@@ -55,6 +58,12 @@ fn followed(node: &Node) -> &[NodeId] {
         Op::Select {} => &node.operands[1..],
         _ => &node.operands,
     }
+}
+
+/// Whether a node is a whole-number part of a call under a rule: the rule says how the gradient gets around it.
+fn rule_answers(region: &Region, node: &Node) -> bool {
+    let under_rule = |tuple: &NodeId| matches!(region.nodes[*tuple].op, Op::Ruled { .. });
+    matches!(node.op, Op::Project { .. }) && under_rule(&node.operands[0]) && !has_float(&node.ty)
 }
 
 fn has_float(ty: &Type) -> bool {

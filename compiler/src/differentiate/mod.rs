@@ -226,6 +226,12 @@ fn constant(region: &mut Region, value: f64, like: NodeId, provenance: Provenanc
     push(region, op, &[], provenance)
 }
 
+/// Zeros of a type.
+fn zeros(region: &mut Region, ty: &TensorType, provenance: Provenance) -> NodeId {
+    let op = Op::Constant { value: Literal::new(ty.dtype, 0.0), shape: ty.shape.clone() };
+    push(region, op, &[], provenance)
+}
+
 /// The provenance of what differentiation makes for a node.
 fn backward(forward: &Provenance) -> Provenance {
     Provenance { backward: true, ..*forward }

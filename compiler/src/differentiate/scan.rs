@@ -6,10 +6,10 @@
 
 use super::activity::{self, Activity};
 use super::sweep::Cotangents;
-use super::{Pass, backward, constant, copy_inputs, fresh_name, push};
+use super::{Pass, backward, constant, copy_inputs, fresh_name, push, zeros};
 use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region};
 use crate::ir::op::Op;
-use crate::ir::types::{Literal, TensorType, Type};
+use crate::ir::types::{TensorType, Type};
 use bpc_lang::diagnostics::Diagnostic;
 
 /// The parts of a scan node.
@@ -227,9 +227,4 @@ fn discrete_inputs(
             None => return discrete,
         }
     }
-}
-
-fn zeros(region: &mut Region, ty: &TensorType, provenance: Provenance) -> NodeId {
-    let op = Op::Constant { value: Literal::new(ty.dtype, 0.0), shape: ty.shape.clone() };
-    push(region, op, &[], provenance)
 }

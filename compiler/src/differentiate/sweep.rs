@@ -5,10 +5,10 @@
 //! Leaves out: loops (`scan`) and the search for what is active (`activity`).
 
 use super::activity::{self, Activity};
-use super::{Pass, Rule, backward, diagnose, push};
+use super::{Pass, Rule, backward, diagnose, push, zeros};
 use crate::ir::graph::{NodeId, Provenance, Region};
 use crate::ir::op::Op;
-use crate::ir::types::Type;
+use crate::ir::types::{TensorType, Type};
 use bpc_lang::diagnostics::Diagnostic;
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub(super) struct Cotangents {
     /// Of tensors.
     pub tensors: BTreeMap<NodeId, NodeId>,
-    /// Of the parts of scans.
+    /// Of the parts of tuples: of scans and of calls with several results.
     pub parts: BTreeMap<(NodeId, u32), NodeId>,
 }
 
@@ -62,6 +62,31 @@ impl Pass<'_> {
                 }
                 continue;
             }
+            if let Type::Tuple(types) = &node.ty {
+                let arrived: Vec<Option<NodeId>> =
+                    (0..types.len()).map(|part| cotangents.parts.get(&(id, part as u32)).copied()).collect();
+                if arrived.iter().all(Option::is_none) {
+                    continue;
+                }
+                if let Op::Tuple {} = node.op {
+                    for (operand, cotangent) in node.operands.iter().zip(arrived) {
+                        if let Some(cotangent) = cotangent {
+                            cotangents.add(region, *operand, cotangent, backward(&node.provenance));
+                        }
+                    }
+                    continue;
+                }
+                let (values, arrived) = parts_of(region, id, types, &arrived);
+                match self.use_rule(region, id, &values, &arrived, &activity) {
+                    Ok(contributions) => {
+                        for (operand, contribution) in contributions {
+                            cotangents.add(region, operand, contribution, backward(&node.provenance));
+                        }
+                    }
+                    Err(mut found) => errors.append(&mut found),
+                }
+                continue;
+            }
             let Some(cotangent) = cotangents.tensors.get(&id).copied() else {
                 continue;
             };
@@ -72,7 +97,7 @@ impl Pass<'_> {
             if !activity.depends(&node) {
                 continue;
             }
-            match self.use_rule(region, id, cotangent, &activity) {
+            match self.use_rule(region, id, &[id], &[cotangent], &activity) {
                 Ok(contributions) => {
                     for (operand, contribution) in contributions {
                         cotangents.add(region, operand, contribution, backward(&node.provenance));
@@ -90,12 +115,14 @@ impl Pass<'_> {
             .collect())
     }
 
-    /// What one node sends to its operands: a `vjp` for each active one.
+    /// What one node sends to its operands: a `vjp` for each active one. `values` are the parts of its value, and
+    /// `arrived` their cotangents.
     fn use_rule(
         &mut self,
         region: &mut Region,
         id: NodeId,
-        cotangent: NodeId,
+        values: &[NodeId],
+        arrived: &[NodeId],
         activity: &Activity,
     ) -> Result<Vec<(NodeId, NodeId)>, Vec<Diagnostic>> {
         let node = region.nodes[id].clone();
@@ -127,7 +154,8 @@ impl Pass<'_> {
             }
         };
         let mut operands = known.clone();
-        operands.extend([id, cotangent]);
+        operands.extend_from_slice(values);
+        operands.extend_from_slice(arrived);
         let mut contributions = Vec::new();
         for (index, place) in gives.iter().enumerate() {
             let operand = known[*place as usize];
@@ -157,7 +185,22 @@ impl Pass<'_> {
     }
 }
 
-/// Adds to the cotangent of a part of a scan.
+/// The parts of a tuple, and a cotangent for each of them.
+fn parts_of(
+    region: &mut Region,
+    tuple: NodeId,
+    types: &[TensorType],
+    arrived: &[Option<NodeId>],
+) -> (Vec<NodeId>, Vec<NodeId>) {
+    let provenance = backward(&region.nodes[tuple].provenance);
+    let values = (0..types.len() as u32).map(|index| push(region, Op::Project { index }, &[tuple], provenance));
+    let values = values.collect();
+    let known = arrived.iter().zip(types);
+    let arrived = known.map(|(known, ty)| known.unwrap_or_else(|| zeros(region, ty, provenance))).collect();
+    (values, arrived)
+}
+
+/// Adds to the cotangent of a part of a tuple.
 fn add_part(
     region: &mut Region,
     cotangents: &mut Cotangents,

@@ -1,5 +1,5 @@
 //! Loads a region into an e-graph and expands what speaks about gradients: a `vjp` is made equal to the result of its
-//! rule, a `ruled` call to its value, a `stop` to its operand.
+//! rule, a `ruled` call to its value, a `stop` to its operand, a part of a `tuple` to what it was made of.
 //!
 //! Expects: a differentiated graph: no `grad` is left, so that what the markers say has been used.
 //! Guarantees: every class of a marker holds a term that is none; an expansion always completes, since a region names
@@ -90,6 +90,11 @@ impl Loader<'_> {
             *body = *self.bodies.get(body).expect("bug in bpc: a scan whose body is not optimised yet");
         }
         assert!(!matches!(op, Op::Grad { .. }), "bug in bpc: a grad is left after differentiation");
+        if let Op::Project { index } = op
+            && let Some(part) = self.part(children[0], index)
+        {
+            return part;
+        }
         let interned = self.egraph.analysis.ops.intern(op.clone());
         let term = Term { op: interned, children };
         if let Some(known) = self.egraph.lookup(term.clone()) {
@@ -110,5 +115,12 @@ impl Loader<'_> {
         // The meaning first: it has users already and stays the representative, so that later lookups still find it.
         self.egraph.union(meaning, class);
         self.egraph.find(class)
+    }
+
+    /// The part of a value that was put together by `tuple`.
+    fn part(&self, class: Id, index: u32) -> Option<Id> {
+        let is_tuple = |term: &&Term| matches!(self.egraph.analysis.ops[term.op], Op::Tuple {});
+        let tuple = self.egraph[class].nodes.iter().find(is_tuple)?;
+        Some(self.egraph.find(tuple.children[index as usize]))
     }
 }

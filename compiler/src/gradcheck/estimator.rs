@@ -13,6 +13,7 @@ use crate::ir::copy::prune;
 use crate::ir::graph::Graph;
 use crate::ir::interpret::Tensor;
 use crate::ir::op::Op;
+use crate::ir::types::{Dtype, TensorType};
 use crate::measure;
 use std::collections::BTreeMap;
 
@@ -74,7 +75,7 @@ pub fn estimators(gradient: &Graph, seed: u64, samples: u32) -> Vec<Estimator> {
     for (region_id, region) in graph.regions.iter() {
         for (id, node) in region.nodes.iter() {
             let Op::Ruled { of, rule, site, estimator: true, body, .. } = &node.op else { continue };
-            let ty = region.tensor(id).clone();
+            let ty = TensorType::scalar(Dtype::F64);
             let (of, rule) = (of.clone(), rule.clone());
             let vjp = Op::Vjp { of: of.clone(), rule: rule.clone(), index: 0, estimator: true, ty, body: *body };
             let piece = Piece::new(&graph, region_id, id, &vjp);

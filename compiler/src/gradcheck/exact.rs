@@ -9,7 +9,7 @@ use super::numbers::{Numbers, dot, moved};
 use super::piece::{COTANGENT, Piece};
 use super::{LARGEST_WORK, STEPS, TOLERANCE};
 use crate::ir::copy::prune;
-use crate::ir::graph::Graph;
+use crate::ir::graph::{Graph, NodeId, Region};
 use crate::ir::interpret::Tensor;
 use crate::ir::op::Op;
 use crate::measure;
@@ -46,7 +46,7 @@ pub fn exact_rules(gradient: &Graph, seed: u64) -> BTreeMap<(String, String), Ex
     for (region_id, region) in graph.regions.iter() {
         for node in region.nodes.values() {
             let Op::Vjp { of, rule, estimator: false, body, .. } = &node.op else { continue };
-            let forward = node.operands[node.operands.len() - 2];
+            let forward = differentiated(region, &node.operands);
             let types: Vec<_> = node.operands.iter().map(|operand| region.nodes[*operand].ty.clone()).collect();
             // Two `ruled` calls with one rule region compute the same.
             let op = match &region.nodes[forward].op {
@@ -74,6 +74,21 @@ pub fn exact_rules(gradient: &Graph, seed: u64) -> BTreeMap<(String, String), Ex
         }
     }
     found
+}
+
+/// The node that a `vjp` of these operands differentiates. They end with the parts of its value and their cotangents.
+fn differentiated(region: &Region, operands: &[NodeId]) -> NodeId {
+    for parts in 1..operands.len() {
+        let node = &region.nodes[operands[operands.len() - 1 - parts]];
+        if let Op::Project { index } = node.op
+            && index as usize + 1 == parts
+            && let Op::Ruled { .. } = region.nodes[node.operands[0]].op
+            && region.nodes[node.operands[0]].ty.parts().len() == parts
+        {
+            return node.operands[0];
+        }
+    }
+    operands[operands.len() - 2]
 }
 
 /// The largest error over points and arguments.

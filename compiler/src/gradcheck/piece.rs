@@ -11,7 +11,7 @@ use crate::ir::copy::{NodeMap, copy, prune};
 use crate::ir::graph::{Graph, InputRole, NodeId, OutputRole, Provenance, Region, RegionId};
 use crate::ir::interpret::{Tensor, run};
 use crate::ir::op::Op;
-use crate::ir::types::{Dtype, TensorType};
+use crate::ir::types::{Dtype, Literal, TensorType, Type};
 use std::collections::BTreeMap;
 
 /// The name of the input that is the cotangent of the value.
@@ -74,10 +74,7 @@ impl Piece {
         } else {
             main.push(node.op.clone(), &operands, Provenance::default()).ok()?
         };
-        let ty = main.tensor(value).clone();
-        let cotangent = main.input(InputRole::Data, COTANGENT, ty, Provenance::default());
-        main.result(OutputRole::Value, "value", value);
-        operands.extend([value, cotangent]);
+        add_value(&mut main, value, &mut operands)?;
         let rule_region = &graph.regions[*body];
         let mut given = Vec::new();
         for (index, output) in rule_region.results.iter().enumerate() {
@@ -143,4 +140,46 @@ impl Piece {
         let value = tensors.next().ok_or("bug in bpc: a piece without value")?;
         Ok(Outcome { value, cotangents: tensors.collect() })
     }
+}
+
+/// Names the value as a result and gives its parts and their cotangents to the rule. Several parts are one vector of
+/// doubles, and so are their cotangents; whole numbers have none.
+fn add_value(main: &mut Region, value: NodeId, operands: &mut Vec<NodeId>) -> Option<()> {
+    let push = |main: &mut Region, op: Op, operands: &[NodeId]| main.push(op, operands, Provenance::default()).ok();
+    let parts = match main.nodes[value].ty.clone() {
+        Type::Tensor(ty) => {
+            let cotangent = main.input(InputRole::Data, COTANGENT, ty, Provenance::default());
+            main.result(OutputRole::Value, "value", value);
+            operands.extend([value, cotangent]);
+            return Some(());
+        }
+        Type::Tuple(parts) => parts,
+    };
+    let floats = parts.iter().filter(|ty| ty.dtype.is_float()).map(TensorType::elements).sum();
+    let whole = TensorType::new(Dtype::F64, [floats]);
+    let cotangent = main.input(InputRole::Data, COTANGENT, whole, Provenance::default());
+    let (mut flat, mut cotangents, mut start) = (None, Vec::new(), 0);
+    for (index, ty) in parts.iter().enumerate() {
+        let part = push(main, Op::Project { index: index as u32 }, &[value])?;
+        operands.push(part);
+        if !ty.dtype.is_float() {
+            let zero = Op::Constant { value: Literal::new(ty.dtype, 0.0), shape: ty.shape.clone() };
+            cotangents.push(push(main, zero, &[])?);
+            continue;
+        }
+        let stop = start + ty.elements();
+        let wide = push(main, Op::Cast { dtype: Dtype::F64 }, &[part])?;
+        let own = push(main, Op::Reshape { shape: vec![ty.elements()] }, &[wide])?;
+        flat = Some(match flat {
+            Some(before) => push(main, Op::Concat { axis: 0 }, &[before, own])?,
+            None => own,
+        });
+        let own = push(main, Op::Slice { starts: vec![start], stops: vec![stop] }, &[cotangent])?;
+        let own = push(main, Op::Reshape { shape: ty.shape.clone() }, &[own])?;
+        cotangents.push(push(main, Op::Cast { dtype: ty.dtype }, &[own])?);
+        start = stop;
+    }
+    main.result(OutputRole::Value, "value", flat?);
+    operands.extend(cotangents);
+    Some(())
 }

@@ -385,13 +385,19 @@ pub fn same(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     Ok(Type::Tensor(tensor(op, operands, 0)?.clone()))
 }
 
+/// All operands.
+pub fn tuple(op: &Op, operands: &[&Type]) -> Result<Type, String> {
+    let parts = (0..operands.len()).map(|index| tensor(op, operands, index).cloned());
+    Ok(Type::Tuple(parts.collect::<Result<_, _>>()?))
+}
+
 /// The type of the value of the call.
 pub fn ruled(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     let Op::Ruled { arguments, gives, .. } = op else { return Err(misplaced(op)) };
     if operands.len() as u64 <= u64::from(*arguments) {
         return Err(format!("ruled: has {} operands and needs a value and {arguments} arguments", operands.len()));
     }
-    for index in 0..operands.len() {
+    for index in 1..operands.len() {
         tensor(op, operands, index)?;
     }
     for (position, argument) in gives.iter().enumerate() {
@@ -406,7 +412,7 @@ pub fn ruled(op: &Op, operands: &[&Type]) -> Result<Type, String> {
             return Err(format!("ruled: gives the cotangent of argument {argument}, which is not a float ({ty})"));
         }
     }
-    Ok(Type::Tensor(tensor(op, operands, 0)?.clone()))
+    Ok(operands[0].clone())
 }
 
 /// The type that stands in the attribute: that of the rule's result.

@@ -292,15 +292,18 @@ op_table! {
     /// One part of a tuple.
     Project "project" (tuple) { index: u32 } Other, infer::project;
 
+    /// Several tensors as one: the value of a call with several results.
+    Tuple "tuple" (..) {} Marker, infer::tuple;
     /// x, through which no gradient flows.
     Stop "stop" (x) {} Marker, infer::same;
     /// x, the value of the function `of`, whose derivative only a rule around that function gives.
     Opaque "opaque" (x) { of: String } Marker, infer::same;
-    /// A call under a gradient rule. Operands: the value of the call, its `arguments` arguments (float or not), then what
-    /// the rule keeps. The result is the value; no gradient flows through the first operand: the derivative by the
-    /// arguments is the rule's. `body` is the rule: its inputs are the arguments, what is kept, the value, and the
-    /// cotangent of the value; its results are cotangents, of argument `gives[i]` the i-th. `of` names the function
-    /// that is called, `rule` the rule with its arguments, `site` the place of the call.
+    /// A call under a gradient rule. Operands: the value of the call (a `tuple` if it has several results), its
+    /// `arguments` arguments (float or not), then what the rule keeps. The result is the value; no gradient flows through
+    /// the first operand: the derivative by the arguments is the rule's. `body` is the rule: its inputs are the
+    /// arguments, what is kept, the parts of the value, and the cotangent of each part; its results are cotangents, of
+    /// argument `gives[i]` the i-th. `of` names the function that is called, `rule` the rule with its arguments, `site`
+    /// the place of the call.
     Ruled "ruled" (..) {
         of: String, rule: String, site: String, arguments: u32, gives: Vec<u32>, estimator: bool, body: RegionId
     } Marker, infer::ruled;

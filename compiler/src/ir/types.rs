@@ -116,7 +116,7 @@ impl fmt::Display for TensorType {
     }
 }
 
-/// The type of a node: a tensor, or what a scan returns.
+/// The type of a node: a tensor, or what a scan or a call with several results returns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Type {
     /// One tensor.
@@ -131,6 +131,14 @@ impl Type {
         match self {
             Type::Tensor(tensor) => Some(tensor),
             Type::Tuple(_) => None,
+        }
+    }
+
+    /// The parts of a tuple; of a tensor, itself.
+    pub fn parts(&self) -> &[TensorType] {
+        match self {
+            Type::Tensor(tensor) => std::slice::from_ref(tensor),
+            Type::Tuple(parts) => parts,
         }
     }
 }

@@ -13,8 +13,8 @@
 //!    and the type of a parameter, state or step input.
 //! 7. The body of a `scan` has one input for each operand, of its type (of a sequence: without the leading axis), and
 //!    one result for each carry, of its type, and for each stack, of its type without the leading axis.
-//! 8. The body of a `ruled` has inputs of the types of the arguments, of what is kept, of the value, and again of the
-//!    value for the cotangent; its results have the types of the arguments whose cotangents they are.
+//! 8. The body of a `ruled` has inputs of the types of the arguments, of what is kept, of the parts of the value, and
+//!    again of these parts for the cotangents; its results have the types of the arguments whose cotangents they are.
 //! 9. The body of a `vjp` has one input for each operand, of its type, and result `index` has the type of the node.
 //!
 //! Leaves out: whether values make sense (an index in range, a division by zero): the op table gives them a meaning.
@@ -140,7 +140,8 @@ impl<'a> Verifier<'a> {
             Op::Ruled { gives, .. } => {
                 let mut inputs = (1..types.len()).map(operand).collect::<Result<Vec<_>, _>>()?;
                 let results = gives.iter().map(|argument| inputs[*argument as usize].clone()).collect();
-                inputs.extend([operand(0)?, operand(0)?]);
+                let parts = types[0].parts();
+                inputs.extend(parts.iter().chain(parts).cloned());
                 (inputs, results)
             }
             Op::Vjp { index, .. } => {

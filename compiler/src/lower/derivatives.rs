@@ -60,7 +60,7 @@ impl<'p> Derivatives<'p> {
         lowering.graph = std::mem::take(graph);
         lowering.rules = std::mem::take(&mut self.rules);
         let chosen = Chosen { id, rule, given: Vec::new() };
-        let region = lowering.rule_region(&chosen, &[], &actuals, &[], result, span);
+        let region = lowering.rule_region(&chosen, &[], &actuals, &[], std::slice::from_ref(result), span);
         *graph = std::mem::take(&mut lowering.graph);
         self.rules = std::mem::take(&mut lowering.rules);
         match region {

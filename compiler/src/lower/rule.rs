@@ -55,25 +55,41 @@ impl<'p> Lowering<'p> {
         span: Span,
     ) -> Outcome<Value> {
         let rule = chosen.rule;
-        let value = match value {
-            Value::Tensor(tensor) => tensor,
+        let several = matches!(value, Value::Tuple(_));
+        let values = match value {
+            Value::Tensor(tensor) => vec![tensor],
             Value::Poison => return Err(Reported),
             value if value.is_scalar() => return Ok(value),
+            Value::Tuple(parts) => {
+                let mut tensors = Vec::new();
+                for part in parts {
+                    match part {
+                        Value::Tensor(tensor) => tensors.push(tensor),
+                        other => {
+                            let what = other.kind(&self.sizes);
+                            let title = format!("`{name}` gives {what} among its results, and a rule is for tensors");
+                            return self.error("BP0407", title, span, "no rule can be chosen here");
+                        }
+                    }
+                }
+                tensors
+            }
             other => {
-                let title = format!("`{name}` gives {}, and a rule is for one tensor", other.kind(&self.sizes));
+                let title = format!("`{name}` gives {}, and a rule is for tensors", other.kind(&self.sizes));
                 return self.error("BP0407", title, span, "no rule can be chosen here");
             }
         };
         let given: Vec<&Value> = arguments.iter().filter_map(|(_, value)| value.as_ref()).collect();
         if rule.target_params.len() < given.len()
             || rule.target_params.len() > arguments.len()
-            || rule.results.len() != 1
+            || rule.results.len() != values.len()
         {
             let title = format!(
-                "the rule is for {} and {}, and `{name}` has {} and 1 result",
+                "the rule is for {} and {}, and `{name}` has {} and {}",
                 super::bind::count(rule.target_params.len(), "argument"),
                 super::bind::count(rule.results.len(), "result"),
                 super::bind::count(arguments.len(), "argument"),
+                super::bind::count(values.len(), "result"),
             );
             return Err(self.report(
                 Diagnostic::error("BP0407", title, rule.target.span, "does not fit its target")
@@ -81,7 +97,7 @@ impl<'p> Lowering<'p> {
             ));
         }
         let own = self.rule_parameters(&chosen, span)?;
-        let kept = self.kept_values(&chosen, &own, arguments, &value, span)?;
+        let kept = self.kept_values(&chosen, &own, arguments, &values, span)?;
         let gone = gone_arguments(rule);
         let mut actuals = Vec::new();
         let mut tensors: Vec<Tensor> = Vec::new();
@@ -117,7 +133,8 @@ impl<'p> Lowering<'p> {
             };
             kept_actuals.push((kept_name, actual));
         }
-        let (body, gives) = self.rule_region(&chosen, &own, &actuals, &kept_actuals, &value.ty, span)?;
+        let types: Vec<TensorType> = values.iter().map(|value| value.ty.clone()).collect();
+        let (body, gives) = self.rule_region(&chosen, &own, &actuals, &kept_actuals, &types, span)?;
         let text = rule_text(rule, &own);
         let path = self.frame().site().join(".");
         let site = if path.is_empty() { name.to_string() } else { path };
@@ -142,10 +159,19 @@ impl<'p> Lowering<'p> {
             estimator: rule.kind == RuleKind::Estimator,
             body,
         };
-        let mut operands = vec![&value];
-        operands.extend(&tensors);
-        let result = self.emit(op, &operands, span)?;
-        Ok(Value::Tensor(Lowering::with_origins(result, value.origins.clone())))
+        let nodes: Vec<NodeId> = values.iter().map(|value| self.node_here(value)).collect();
+        let value = if several { self.emit_tuple(Op::Tuple {}, &nodes, span)? } else { nodes[0] };
+        let mut operands = vec![value];
+        operands.extend(tensors.iter().map(|tensor| self.node_here(tensor)));
+        let result = self.emit_tuple(op, &operands, span)?;
+        let level = self.building.len() - 1;
+        let mut parts = Vec::new();
+        for (index, value) in values.into_iter().enumerate() {
+            let part =
+                if several { self.emit_tuple(Op::Project { index: index as u32 }, &[result], span)? } else { result };
+            parts.push(Value::Tensor(Lowering::with_origins(self.tensor_at(level, part), value.origins)));
+        }
+        Ok(if several { Value::Tuple(parts) } else { parts.remove(0) })
     }
 
     /// The value that a rule gives in the place of a function's body. The function's frame is on top of the stack.
@@ -200,7 +226,7 @@ impl<'p> Lowering<'p> {
         chosen: &Chosen<'p>,
         own: &[(String, Value)],
         arguments: &[(&str, Option<Value>)],
-        value: &Tensor,
+        values: &[Tensor],
         span: Span,
     ) -> Outcome<Vec<(String, Value)>> {
         let rule = chosen.rule;
@@ -212,7 +238,7 @@ impl<'p> Lowering<'p> {
         let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, path);
         frame.scopes[0] = own.to_vec();
         self.frames.push(frame);
-        let result = self.kept_in_frame(rule, &needed, arguments, value, span);
+        let result = self.kept_in_frame(rule, &needed, arguments, values, span);
         self.frames.pop();
         result
     }
@@ -222,11 +248,13 @@ impl<'p> Lowering<'p> {
         rule: &'p Rule,
         needed: &BTreeSet<String>,
         arguments: &[(&str, Option<Value>)],
-        value: &Tensor,
+        values: &[Tensor],
         span: Span,
     ) -> Outcome<Vec<(String, Value)>> {
         self.bind_target(rule, arguments.iter().map(|(_, value)| value.clone()), span)?;
-        self.frame().define(&rule.results[0].text, Value::Tensor(value.clone()));
+        for (result, value) in rule.results.iter().zip(values) {
+            self.frame().define(&result.text, Value::Tensor(value.clone()));
+        }
         let mut kept = Vec::new();
         for statement in &rule.body.statements {
             match statement {
@@ -270,19 +298,20 @@ impl<'p> Lowering<'p> {
         self.bind(&name, &params, given, span)
     }
 
-    /// The region of a rule for arguments of these types: inputs are the tensor arguments, what is kept, the value, and its
-    /// cotangent; results are the cotangents of the arguments `gives`.
+    /// The region of a rule for arguments of these types: inputs are the tensor arguments, what is kept, the parts of
+    /// the value, and their cotangents; results are the cotangents of the arguments `gives`.
     pub fn rule_region(
         &mut self,
         chosen: &Chosen<'p>,
         own: &[(String, Value)],
         actuals: &[Actual],
         kept: &[(String, Actual)],
-        value: &TensorType,
+        values: &[TensorType],
         span: Span,
     ) -> Outcome<(RegionId, Vec<u32>)> {
         let rule = chosen.rule;
-        let mut key = format!("{}.{} {value}", chosen.id.module.0, chosen.id.index);
+        let mut key = format!("{}.{}", chosen.id.module.0, chosen.id.index);
+        values.iter().for_each(|value| key += &format!(" {value}"));
         own.iter().for_each(|(name, value)| key += &format!(" {name}={}", value.text()));
         actuals.iter().for_each(|actual| key += &format!(" {}", actual.text()));
         kept.iter().for_each(|(name, actual)| key += &format!(" {name}:{}", actual.text()));
@@ -295,7 +324,7 @@ impl<'p> Lowering<'p> {
         frame.scopes[0] = own.to_vec();
         self.frames.push(frame);
         // The call is only interesting where its types decide; a rule's own mistakes are shown in the rule.
-        let result = self.rule_body(rule, actuals, kept, value, span);
+        let result = self.rule_body(rule, actuals, kept, values, span);
         self.frames.pop();
         let building = self.building.pop().expect("bug in bpc: the region of a rule is gone");
         let gives = result?;
@@ -309,7 +338,7 @@ impl<'p> Lowering<'p> {
         rule: &'p Rule,
         actuals: &[Actual],
         kept: &[(String, Actual)],
-        value: &TensorType,
+        types: &[TensorType],
         span: Span,
     ) -> Outcome<Vec<u32>> {
         let mut values = Vec::new();
@@ -339,11 +368,14 @@ impl<'p> Lowering<'p> {
             };
             self.frame().define(name, value);
         }
-        let result = &rule.results[0].text;
-        let tensor = self.argument(&format!("value.{result}"), value);
-        self.frame().define(result, Value::Tensor(tensor));
-        let cotangent = self.argument(&format!("grad.{result}"), value);
-        self.frame().define(cotangent_key(result), Value::Tensor(cotangent));
+        for (result, ty) in rule.results.iter().zip(types) {
+            let tensor = self.argument(&format!("value.{}", result.text), ty);
+            self.frame().define(&result.text, Value::Tensor(tensor));
+        }
+        for (result, ty) in rule.results.iter().zip(types) {
+            let cotangent = self.argument(&format!("grad.{}", result.text), ty);
+            self.frame().define(cotangent_key(&result.text), Value::Tensor(cotangent));
+        }
 
         let keeps = !kept.is_empty();
         let needed =

@@ -212,10 +212,13 @@ impl<'a> Interpreter<'a> {
                 _ => Err("bug in bpc: a part of a tensor".to_string()),
             };
         }
+        if let Op::Ruled { .. } = node.op {
+            return values[node.operands[0]].clone().ok_or_else(|| "bug in bpc: a call without value".to_string());
+        }
         let operands = node.operands.iter().map(|operand| tensor(values, *operand)).collect::<Result<Vec<_>, _>>()?;
         match &node.op {
             Op::Scan { .. } => Ok(Value::Tuple(self.scan(&node.op, &operands)?)),
-            Op::Ruled { .. } => Ok(Value::Tensor(Rc::clone(operands[0]))),
+            Op::Tuple {} => Ok(Value::Tuple(operands.into_iter().map(Rc::clone).collect())),
             Op::Vjp { body, index, .. } => {
                 let mut results = self.region(*body, operands.into_iter().cloned().collect())?;
                 Ok(Value::Tensor(results.swap_remove(*index as usize)))
