@@ -18,6 +18,8 @@ pub static MODULES: &[(&str, &str)] = &[
     ("std.random", include_str!("../std/random.bp")),
     ("std.optim", include_str!("../std/optim.bp")),
     ("std.schedule", include_str!("../std/schedule.bp")),
+    ("std.linear_algebra", include_str!("../std/linear_algebra.bp")),
+    ("std.physics", include_str!("../std/physics.bp")),
     ("std.init", include_str!("../std/init.bp")),
 ];
 

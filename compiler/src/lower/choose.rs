@@ -21,8 +21,20 @@ pub(super) struct Chosen<'p> {
 }
 
 impl<'p> Lowering<'p> {
-    /// The rule that a call takes: from the command line, by `via`, by the nearest scope, or the nameless one.
+    /// The rule that a call takes: from the command line, by `via`, by the nearest scope, or the nameless one. In the body of a
+    /// rule, the calls of its target do not take that rule again.
     pub fn choose_rule(
+        &mut self,
+        target: Target,
+        name: &str,
+        via: Option<&RuleUse>,
+        span: Span,
+    ) -> Outcome<Option<Chosen<'p>>> {
+        let chosen = self.rule_for(target, name, via, span)?;
+        Ok(chosen.filter(|chosen| !self.active_rules.contains(&chosen.id)))
+    }
+
+    fn rule_for(
         &mut self,
         target: Target,
         name: &str,

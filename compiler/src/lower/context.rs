@@ -165,6 +165,8 @@ pub(super) struct Lowering<'p> {
     pub sizes: SizeNames,
     /// Rule regions by rule, static arguments and types.
     pub rules: BTreeMap<String, (RegionId, Vec<u32>)>,
+    /// Rules whose bodies are being elaborated, outermost first.
+    pub active_rules: Vec<ItemId>,
     /// What the model has declared so far.
     pub model: ModelState,
 }
@@ -183,6 +185,7 @@ impl<'p> Lowering<'p> {
             silenced: false,
             sizes: SizeNames::default(),
             rules: BTreeMap::new(),
+            active_rules: Vec::new(),
             model: ModelState::default(),
         }
     }

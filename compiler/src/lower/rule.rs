@@ -238,7 +238,9 @@ impl<'p> Lowering<'p> {
         let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, path);
         frame.scopes[0] = own.to_vec();
         self.frames.push(frame);
+        self.active_rules.push(chosen.id);
         let result = self.kept_in_frame(rule, &needed, arguments, values, span);
+        self.active_rules.pop();
         self.frames.pop();
         result
     }
@@ -324,7 +326,9 @@ impl<'p> Lowering<'p> {
         frame.scopes[0] = own.to_vec();
         self.frames.push(frame);
         // The call is only interesting where its types decide; a rule's own mistakes are shown in the rule.
+        self.active_rules.push(chosen.id);
         let result = self.rule_body(rule, actuals, kept, values, span);
+        self.active_rules.pop();
         self.frames.pop();
         let building = self.building.pop().expect("bug in bpc: the region of a rule is gone");
         let gives = result?;
