@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 /// Declarations beside the model, the shapes of `a` and `b`, and the value that is differentiated.
 type Case = (&'static str, &'static [u64], &'static [u64], &'static str);
 
-const USES: &str = "use std.nn\nuse std.random\n";
+const USES: &str = "use std.nn\nuse std.random\nuse std.linear_algebra\nuse std.physics\nuse std.constraints\n";
 
 const LOOP: &str = "
 fn walk(a: f[T, N], b: f[N]) -> f[T, N] {
@@ -95,6 +95,29 @@ const CASES: &[Case] = &[
     ("", &[2, 3, 5, 6], &[2, 3, 2, 3], "max_pool2d(a, size = 2) * b + avg_pool2d(a, size = 2)"),
     ("", &[2, 4, 3], &[2, 4, 3], "attention(a, b, a * b, causal = true)"),
     (SEVERAL, &[3], &[3], "spiral(a, b)"),
+    ("", &[2, 3, 3], &[2, 3, 2], "solve(a + 2 * identity(3, f64), b)"),
+    ("", &[6, 6], &[6, 1], "solve(a - 3 * identity(6, f64), b)"),
+    ("", &[2, 3, 3], &[2, 3], "solve_vector(cholesky(a @ transpose(a) + identity(3, f64)), b)"),
+    ("", &[2, 6], &[3, 3], "triangle_entries(triangle(a) @ b)"),
+    ("", &[2, 3], &[3], "rk4(principal_rotation, a, 0.3 * a, b + 0.4, dt = 0.1)"),
+    ("", &[2, 3], &[6], "euler(rotation, a, 0.3 * a, 0.2 * b + f64(range(6) < 3), dt = 0.1)"),
+    ("", &[2, 7], &[6], "tumbling(a, a[.., :3], 0.2 * b + f64(range(6) < 3))"),
+    ("", &[2, 2], &[4], "implicit_midpoint(duffing, a, 0.5 * a[.., :1], b + 0.4, dt = 0.1)"),
+    ("", &[2, 3], &[3], "implicit_midpoint(principal_rotation, a, 0.3 * a, b + 0.4, dt = 0.2)"),
+    ("", &[2, 2], &[3], "rk4(pendulum, a, 0.5 * a[.., :1], b, dt = 0.1)"),
+    ("", &[2, 2], &[4], "euler(tanks, 5 * a, a[.., :1], 0.1 * b, dt = 4)"),
+    ("", &[3, 2], &[6], "tanks_with_overflow(9 * a, 3 * a[.., :1], 0.05 * b, dt = 4)"),
+    ("", &[2, 2], &[3], "rk4(saturating_circuit, 5 * a, a[.., :1], b + 0.5, dt = 0.1)"),
+    ("", &[9], &[9], "arctan(3 * a - 2) * b"),
+    ("", &[4], &[4], "hinge2(a - 0.6) + exponential_penalty(b, alpha = 2) + logarithmic_penalty(-a, alpha = 3)"),
+    (
+        "",
+        &[3, 2, 2],
+        &[3, 2, 2],
+        "weighted_square_error(f64(range(3)), a, b) + weighted_quadratic_error(b[.., 0, 0], a, b, a[0])",
+    ),
+    ("", &[3], &[6], "principal_inertia(a) * positive(a, low = 1) * between(b[:3], 0, 2) * simplex(b[3:])"),
+    ("", &[6], &[6], "inertia(a) * inertia(inertia(b), inverse = true)"),
     (LOOP, &[5, 3], &[3], "walk(a, b)"),
     (LOOP, &[3], &[3], "counted(a, b)"),
     (LOOP, &[4, 3], &[3], "nested(a, b)"),

@@ -170,9 +170,11 @@ fn braces(lines: &[String]) -> String {
 fn statement(statement: &Statement) -> String {
     match statement {
         Statement::Input { name, ty, .. } => format!("in {}: {}", name.text, self::ty(ty)),
-        Statement::Param { name, ty, init, .. } => {
-            let init = init.as_ref().map(|init| format!(" ~ {}", expr(init, LOOSEST)));
-            format!("param {}: {}{}", name.text, self::ty(ty), init.unwrap_or_default())
+        Statement::Param { name, ty, constraint, init, .. } => {
+            let part = |sign: &str, value: &Option<Expr>| {
+                value.as_ref().map(|value| format!(" {sign} {}", expr(value, LOOSEST))).unwrap_or_default()
+            };
+            format!("param {}: {}{}{}", name.text, self::ty(ty), part("in", constraint), part("~", init))
         }
         Statement::State { name, ty, init, .. } => {
             let ty = ty.as_ref().map(|ty| format!(": {}", self::ty(ty)));

@@ -19,6 +19,7 @@ pub static MODULES: &[(&str, &str)] = &[
     ("std.optim", include_str!("../std/optim.bp")),
     ("std.schedule", include_str!("../std/schedule.bp")),
     ("std.linear_algebra", include_str!("../std/linear_algebra.bp")),
+    ("std.constraints", include_str!("../std/constraints.bp")),
     ("std.physics", include_str!("../std/physics.bp")),
     ("std.init", include_str!("../std/init.bp")),
 ];

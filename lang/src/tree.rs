@@ -171,8 +171,8 @@ pub struct Block {
 pub enum Statement {
     /// `in image: f32[B, 64]`
     Input { name: Name, ty: Type, span: Span },
-    /// `param weight: f[O, I] ~ kaiming_uniform`
-    Param { name: Name, ty: Type, init: Option<Expr>, span: Span },
+    /// `param weight: f[O, I] ~ kaiming_uniform`, `param stiffness: f64[] in positive ~ constant(2)`
+    Param { name: Name, ty: Type, constraint: Option<Expr>, init: Option<Expr>, span: Span },
     /// `state m: f[..] = 0`; without a type it has the type of the optimised tensor.
     State { name: Name, ty: Option<Type>, init: Expr, span: Span },
     /// `let y = e`, `let (a, b) = e`

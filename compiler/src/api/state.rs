@@ -121,6 +121,14 @@ impl State {
                 let value = initial_value(graph, self.seed).map_err(|error| {
                     Error::Call(format!("the initial value of `{name}` cannot be computed: {error}"))
                 })?;
+                let constraint = lowered.parameters.iter().find(|parameter| parameter.name == name);
+                if let Some(constraint) = constraint.and_then(|parameter| parameter.constraint.as_ref())
+                    && value.data.iter().any(|number| !number.is_finite())
+                {
+                    return Err(Error::Call(format!(
+                        "the first value of `{name}` does not lie in `{constraint}`; choose one inside, after `~`"
+                    )));
+                }
                 write(&mut self.block, place.offset, &place.ty, &host_tensor(&value));
             }
         }

@@ -24,7 +24,9 @@ pub(super) fn mentions(statement: &Statement, names: &mut BTreeSet<String>) {
                 names.insert(name.text.clone());
             }
         },
-        Statement::Param { init, .. } => init.iter().for_each(|init| expression(init, names)),
+        Statement::Param { constraint, init, .. } => {
+            constraint.iter().chain(init).for_each(|value| expression(value, names));
+        }
         Statement::Repeat { count, body, .. } => {
             expression(count, names);
             block(body, names);

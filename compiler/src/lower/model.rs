@@ -19,10 +19,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Parameter {
     /// Its name: the path of layers, then its own (`hidden.weight`).
     pub name: String,
-    /// Its type.
+    /// Its type, as it is stored.
     pub ty: TensorType,
     /// Makes its first value: inputs `seed` and `step`, result `value`.
     pub init: Graph,
+    /// What stands after `in`: the constraint that makes the value from what is stored.
+    pub constraint: Option<String>,
     /// Whether a `minimize` changes it.
     pub trained: bool,
     /// Its `param` line.
@@ -172,10 +174,13 @@ impl Lowering<'_> {
     }
 
     fn dim_text(&self, dim: &Dim) -> String {
-        let span = match dim {
+        self.text_of(match dim {
             Dim::Rest(_, span) => *span,
             Dim::Size(expr) => expr.span,
-        };
+        })
+    }
+
+    fn text_of(&self, span: Span) -> String {
         let text = self.program.sources.text(span.file);
         text.get(span.start as usize..span.end as usize).unwrap_or("").to_string()
     }
@@ -221,8 +226,16 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// `param weight: f[O, I] ~ kaiming_uniform(fan_in = I)`.
-    pub fn param(&mut self, name: &Name, ty: &Type, init: Option<&Expr>, span: Span) -> Outcome<Value> {
+    /// `param weight: f[O, I] ~ kaiming_uniform(fan_in = I)`, `param mass: f64[] in positive ~ ones`. Under a constraint, what
+    /// is stored and trained has the type that the constraint's inverse gives.
+    pub fn param(
+        &mut self,
+        name: &Name,
+        ty: &Type,
+        constraint: Option<&Expr>,
+        init: Option<&Expr>,
+        span: Span,
+    ) -> Outcome<Value> {
         if self.building.len() > 1 {
             return Err(self.report(
                 Diagnostic::error(
@@ -255,17 +268,55 @@ impl Lowering<'_> {
                     .with_help(format!("write one, as in `param {}: .. ~ zeros`", name.text)),
             ));
         };
-        let init = self.initial_value(init, &tensor_type, &name.text, true)?;
+        let init = self.initial_value(init, &tensor_type, &name.text, Some(constraint))?;
+        let stored_type = init.main().tensor(init.main().results[0].node).clone();
         let provenance = Provenance { span: Some(span), backward: false };
-        let node = self.building[0].region.input(InputRole::Parameter, &full, tensor_type.clone(), provenance);
-        let tensor = Lowering::with_origins(self.tensor_at(0, node), origins);
-        let parameter = Parameter { name: full, ty: tensor_type, init, trained: false, span };
-        self.model.parameters.push((parameter, tensor.clone()));
-        Ok(Value::Tensor(tensor))
+        let node = self.building[0].region.input(InputRole::Parameter, &full, stored_type.clone(), provenance);
+        let stored = self.tensor_at(0, node);
+        let constraint_text = constraint.map(|constraint| self.text_of(constraint.span));
+        let parameter =
+            Parameter { name: full, ty: stored_type, init, constraint: constraint_text, trained: false, span };
+        self.model.parameters.push((parameter, stored.clone()));
+        let Some(constraint) = constraint else {
+            return Ok(Value::Tensor(Lowering::with_origins(stored, origins)));
+        };
+        let value = self.constrained(constraint, stored, false)?;
+        if value.ty != tensor_type {
+            let (wanted, got) = (self.type_text(&tensor_type), self.type_text(&value.ty));
+            let title = format!("`{}` is {wanted}, and its constraint gives {got}", name.text);
+            return self.error("BP0201", title, constraint.span, "another type");
+        }
+        Ok(Value::Tensor(Lowering::with_origins(value, origins)))
     }
 
-    /// A graph that makes a first value. An initialiser is called with shape and dtype before its own arguments.
-    pub fn initial_value(&mut self, init: &Expr, ty: &TensorType, name: &str, initializer: bool) -> Outcome<Graph> {
+    /// The value that a constraint makes of a stored tensor, or the inverse.
+    fn constrained(&mut self, constraint: &Expr, tensor: Tensor, inverse: bool) -> Outcome<Tensor> {
+        let (callee, args) = match &constraint.kind {
+            ExprKind::Call(callee, args) => (&**callee, args.as_slice()),
+            _ => (constraint, [].as_slice()),
+        };
+        let function = self.expression(callee)?;
+        let span = constraint.span;
+        let dtype = tensor.ty.dtype;
+        let mut given = vec![super::bind::Given { name: None, value: Value::Tensor(tensor), span }];
+        given.extend(self.arguments(args)?);
+        if inverse {
+            let name = Name { text: "inverse".to_string(), span };
+            given.push(super::bind::Given { name: Some(name), value: Value::Flag(true), span });
+        }
+        let value = self.apply(function, callee.span, given, None, span)?;
+        self.as_tensor("in", (value, span), dtype)
+    }
+
+    /// A graph that makes a first value. That of a parameter has an initialiser, which is called with shape and dtype before its
+    /// own arguments, and perhaps a constraint, whose inverse comes last.
+    pub fn initial_value(
+        &mut self,
+        init: &Expr,
+        ty: &TensorType,
+        name: &str,
+        parameter: Option<Option<&Expr>>,
+    ) -> Outcome<Graph> {
         let scopes = self.frame().scopes.clone();
         for (local, value) in self.frame().scopes.iter_mut().flatten() {
             if let Value::Tensor(tensor) = value {
@@ -281,7 +332,8 @@ impl Lowering<'_> {
         let result = self.apart("init", |lowering| {
             lowering.clock(InputRole::Seed);
             lowering.clock(InputRole::Step);
-            let value = if initializer { lowering.initializer(init, ty)? } else { lowering.expression(init)? };
+            let value =
+                if parameter.is_some() { lowering.initializer(init, ty)? } else { lowering.expression(init)? };
             let tensor = match value {
                 value if value.is_scalar() => {
                     let literal = lowering.literal(&value, ty.dtype, init.span)?;
@@ -294,7 +346,11 @@ impl Lowering<'_> {
                 let title = format!("`{name}` is {wanted}, and its first value is {got}");
                 return lowering.error("BP0201", title, init.span, "another type");
             }
-            let node = lowering.node_here(&tensor);
+            let stored = match parameter.flatten() {
+                Some(constraint) => lowering.constrained(constraint, tensor, true)?,
+                None => tensor,
+            };
+            let node = lowering.node_here(&stored);
             lowering.region().result(OutputRole::Value, "value", node);
             Ok(())
         });

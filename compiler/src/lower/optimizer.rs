@@ -137,7 +137,7 @@ impl Lowering<'_> {
                 }
             }
         };
-        let graph = self.initial_value(init, &ty, &name.text, false)?;
+        let graph = self.initial_value(init, &ty, &name.text, None)?;
         let full = format!("{}.{}", self.frame().path.join("."), name.text);
         let provenance = Provenance { span: Some(span), backward: false };
         let node = self.building[0].region.input(InputRole::State, &full, ty.clone(), provenance);

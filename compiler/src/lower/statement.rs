@@ -41,8 +41,8 @@ impl Lowering<'_> {
     fn statement(&mut self, statement: &Statement) -> Outcome<Option<Value>> {
         match statement {
             Statement::Let { names, value, .. } => self.let_line(names, value).map(|()| None),
-            Statement::Param { name, ty, init, span } => {
-                let result = self.param(name, ty, init.as_ref(), *span);
+            Statement::Param { name, ty, constraint, init, span } => {
+                let result = self.param(name, ty, constraint.as_ref(), init.as_ref(), *span);
                 self.define_or_poison(name, result).map(|()| None)
             }
             Statement::Input { name, ty, span } => {

@@ -48,8 +48,11 @@ impl Checker<'_> {
                 self.used_type(ty);
                 self.scopes.bind(name, Binding::Value);
             }
-            Statement::Param { name, ty, init, .. } => {
+            Statement::Param { name, ty, constraint, init, .. } => {
                 self.used_type(ty);
+                if let Some(constraint) = constraint {
+                    self.expr(constraint);
+                }
                 if let Some(init) = init {
                     self.initializer(init);
                 }
