@@ -214,3 +214,37 @@ fn wrong_data_is_an_error_that_names_the_place() {
     let bare = write(&folder, "bare.bp", SMALL);
     fails(1, &["train", &bare], &["train small"]);
 }
+
+#[test]
+fn bench_times_its_own_step_where_no_peer_is() {
+    let folder = folder("bench");
+    write(&folder, "small.bp", SMALL);
+    let suite = |program: &str| {
+        format!(
+            r#"[{{"name": "small", "program": "{program}", "peer": "small.py", "case": "sgd", "tolerance": 1e-4,
+                "inputs": {{"x": {{"dtype": "f32", "shape": [8]}}}}}}]"#
+        )
+    };
+    write(&folder, "suite.json", &suite("small.bp"));
+    let json = shown(&folder.join("results.json"));
+    let common = ["bench", "--suite", folder.to_str().unwrap(), "--python", "no-such-python", "--seconds", "0.01"];
+    let table = prints(&[common.as_slice(), &["--threads", "1", "--json", &json]].concat());
+    assert!(table.lines().any(|line| line.trim_start().starts_with("small")), "{table}");
+    let results: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let engine = &results[0]["engines"][0];
+    assert_eq!((results[0]["threads"].as_u64(), engine["engine"].as_str()), (Some(1), Some("bpc")));
+    assert!(engine["step_seconds"].as_f64().unwrap() > 0.0);
+    assert!(engine["first_call_seconds"].as_f64().unwrap() > engine["step_seconds"].as_f64().unwrap());
+
+    let output = bpc(&[common.as_slice(), &["--only", "smal"]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(output.status.code() == Some(2) && errors.contains("the workloads are small"), "{errors}");
+    write(&folder, "suite.json", &suite("absent.bp"));
+    let output = bpc(&common);
+    let errors = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(output.status.code() == Some(1) && errors.contains("absent.bp"), "{errors}");
+    write(&folder, "suite.json", r#"[{"name": "small"}]"#);
+    let output = bpc(&common);
+    let errors = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(errors.contains("entry 1") && errors.contains("`inputs` is missing"), "{errors}");
+}

@@ -76,6 +76,39 @@ pub enum Command {
     },
     /// Compute the outputs of a model on given inputs.
     Run(Run),
+    /// Time steps of bpc and of other frameworks side by side.
+    Bench(Bench),
+    /// One engine of `bench`.
+    #[command(hide = true)]
+    BenchWorker {
+        /// What `bench` prepared.
+        folder: PathBuf,
+        /// Workers.
+        threads: usize,
+    },
+}
+
+/// `bpc bench`
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// A folder with suite.json, programs, and scripts of the peers; `peers` is benches/peers.
+    #[arg(long, value_name = "DIR", default_value = "peers")]
+    pub suite: PathBuf,
+    /// Only this workload (may be given several times).
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Cores and threads; one and then all if absent.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// The Python that has the peers (torch, jax); without them only bpc is timed.
+    #[arg(long, default_value = "python3")]
+    pub python: String,
+    /// About how long each engine is timed on each workload.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Where to write all results as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `bpc train`

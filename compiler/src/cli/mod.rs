@@ -6,6 +6,7 @@
 //! Leaves out: everything a library user needs too (`bpc::api`).
 
 mod arguments;
+mod bench;
 mod check;
 mod compile;
 mod data;
@@ -50,6 +51,8 @@ pub fn main() -> ExitCode {
         Command::GradCheck { program, seed, samples } => grad_check::run(&program, seed, samples),
         Command::Compile { program, emit, output, eval } => compile::run(&program, emit, output.as_deref(), eval),
         Command::Run(options) => run::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::BenchWorker { folder, threads } => bench::serve(&folder, threads),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,98 @@
+//! What was measured, as a table and as JSON.
+//!
+//! Expects: `bpc` as the first engine of each measurement.
+//! Guarantees: ratios are the fastest peer's time over that of `bpc`: above 1, `bpc` is faster.
+//! Leaves out: engines that did not run: their cells are empty.
+
+use super::super::Failure;
+use super::super::table;
+use super::PEERS;
+use bpc_runtime::error::DataError;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// One engine on one workload.
+pub struct Engine {
+    /// Its name.
+    pub name: String,
+    /// Median seconds of a step.
+    pub step: f64,
+    /// Seconds to the first result.
+    pub first_call: f64,
+    /// Of the process, where known.
+    pub peak_bytes: Option<u64>,
+}
+
+/// All engines on one workload with so many threads.
+pub struct Measurement {
+    /// Its name.
+    pub workload: String,
+    /// Cores and threads.
+    pub threads: usize,
+    /// `bpc` first.
+    pub engines: Vec<Engine>,
+}
+
+/// The middle of a list that is not empty.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Rows for people. With several threads, a peer's time is its best with one or with all of them.
+pub fn table(measurements: &[Measurement]) -> String {
+    let head = ["workload", "threads", "bpc ms", "torch", "torch.compile", "jax", "ratio", "first call", "memory"];
+    let mut rows = vec![table::row(head)];
+    for measurement in measurements {
+        let own = &measurement.engines[0];
+        let mut row = vec![measurement.workload.clone(), measurement.threads.to_string(), milliseconds(own.step)];
+        let peers: Vec<Option<&Engine>> = PEERS.iter().map(|name| best(measurements, measurement, name)).collect();
+        row.extend(peers.iter().map(|peer| peer.map_or(String::new(), |peer| milliseconds(peer.step))));
+        let ratio = |of: &dyn Fn(&Engine) -> Option<f64>| -> String {
+            let least = peers.iter().flatten().filter_map(|peer| of(peer)).fold(f64::INFINITY, f64::min);
+            match of(own) {
+                Some(own) if least.is_finite() => format!("{:.2}", least / own),
+                _ => String::new(),
+            }
+        };
+        row.push(ratio(&|engine| Some(engine.step)));
+        row.push(ratio(&|engine| Some(engine.first_call)));
+        row.push(ratio(&|engine| engine.peak_bytes.map(|bytes| bytes as f64)));
+        rows.push(row);
+    }
+    let text = table::table("lrrrrrrrr", &rows);
+    format!("{text}\nratio, first call, memory: the least of the peers over that of bpc; above 1, bpc needs less\n")
+}
+
+/// The faster of a peer's results with these threads and with one.
+fn best<'a>(all: &'a [Measurement], measurement: &'a Measurement, name: &str) -> Option<&'a Engine> {
+    let same = all.iter().filter(|other| {
+        other.workload == measurement.workload && (other.threads == 1 || other.threads == measurement.threads)
+    });
+    let allowed = same.filter(|other| other.threads <= measurement.threads);
+    let engines = allowed.flat_map(|other| &other.engines).filter(|engine| engine.name == name);
+    engines.min_by(|a, b| a.step.total_cmp(&b.step))
+}
+
+fn milliseconds(seconds: f64) -> String {
+    let value = seconds * 1e3;
+    if value < 0.1 { format!("{value:.4}") } else { format!("{value:.3}") }
+}
+
+/// Writes everything as JSON.
+pub fn write(path: &Path, measurements: &[Measurement]) -> Result<(), Failure> {
+    let engine = |engine: &Engine| {
+        let Engine { name, step, first_call, peak_bytes } = engine;
+        json!({"engine": name, "step_seconds": step, "first_call_seconds": first_call, "peak_bytes": peak_bytes})
+    };
+    let list: Vec<Value> = measurements
+        .iter()
+        .map(|Measurement { workload, threads, engines }| {
+            json!({"workload": workload, "threads": threads, "engines": engines.iter().map(engine).collect::<Vec<_>>()})
+        })
+        .collect();
+    let text = serde_json::to_string_pretty(&list).unwrap_or_default();
+    std::fs::write(path, text + "\n")
+        .map_err(|error| DataError::in_file(path, error.to_string(), "choose another --json file"))?;
+    Ok(())
+}

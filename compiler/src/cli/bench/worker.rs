@@ -1,0 +1,241 @@
+//! Engines in processes of their own, driven over pipes.
+//!
+//! A worker writes `{"first": SECONDS}` when its first step is done and its results lie in `FOLDER/ENGINE.npz`; then it answers each line `N`
+//! with `{"seconds": [..]}`, the time of each of N steps, and `end` with `{"peak": BYTES}`.
+//!
+//! Expects: the files of `inputs`.
+//! Guarantees: a worker that dies or answers otherwise is an error that shows what it wrote last; no process is left behind.
+//! Leaves out: what the steps mean.
+
+use super::super::Failure;
+use super::inputs::{self, Request};
+use bpc::{State, Tensors};
+use bpc_runtime::tensor::HostTensor;
+use bpc_runtime::tensor_file::write_tensors;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+/// Which engine on what.
+pub struct Setup {
+    /// `bpc`, or what the script is asked for.
+    pub engine: String,
+    /// Cores and threads.
+    pub threads: usize,
+    /// Inputs and parameters.
+    pub folder: PathBuf,
+    /// The script of the peers.
+    pub script: PathBuf,
+    /// Its argument.
+    pub case: String,
+    /// The interpreter.
+    pub python: String,
+}
+
+/// Why there is no worker.
+pub enum Missing {
+    /// The script does not know the engine.
+    Unknown,
+    /// It failed.
+    Failed(Failure),
+}
+
+impl From<Missing> for Failure {
+    fn from(missing: Missing) -> Failure {
+        match missing {
+            Missing::Unknown => error("an engine is missing"),
+            Missing::Failed(failure) => failure,
+        }
+    }
+}
+
+/// A running engine.
+pub struct Worker {
+    engine: String,
+    first: f64,
+    process: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts an engine and waits for its first step.
+    pub fn start(setup: &Setup) -> Result<Worker, Missing> {
+        let failed = |problem: String| Missing::Failed(error(&format!("{}: {problem}", setup.engine)));
+        let mut process = command(setup)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|problem| failed(problem.to_string()))?;
+        let (Some(requests), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(failed("its pipes are missing".to_string()));
+        };
+        let engine = setup.engine.clone();
+        let mut worker = Worker { engine, first: 0.0, process, requests, answers: BufReader::new(answers) };
+        let answer = worker.answer().map_err(Missing::Failed)?;
+        if answer["unknown"].as_bool() == Some(true) {
+            return Err(Missing::Unknown);
+        }
+        worker.first =
+            answer["first"].as_f64().ok_or_else(|| failed(format!("answers {answer} instead of its first time")))?;
+        Ok(worker)
+    }
+
+    /// Its name.
+    pub fn engine(&self) -> &str {
+        &self.engine
+    }
+
+    /// Seconds from the program text, or from the imported framework, to the first result.
+    pub fn first_call(&self) -> f64 {
+        self.first
+    }
+
+    /// How many steps fill so many seconds, after a few to warm up.
+    pub fn calibrate(&mut self, seconds: f64) -> Result<usize, Failure> {
+        self.steps(3)?;
+        let fastest = self.steps(3)?.into_iter().fold(f64::INFINITY, f64::min);
+        Ok(((seconds / fastest.max(1e-7)) as usize).clamp(1, 100_000))
+    }
+
+    /// The seconds of each of so many steps.
+    pub fn steps(&mut self, count: usize) -> Result<Vec<f64>, Failure> {
+        self.ask(&count.to_string())?;
+        let answer = self.answer()?;
+        let seconds = answer["seconds"].as_array().map(|list| list.iter().filter_map(Value::as_f64).collect());
+        seconds
+            .filter(|seconds: &Vec<f64>| seconds.len() == count)
+            .ok_or_else(|| error(&format!("{}: answers {answer} instead of {count} times", self.engine)))
+    }
+
+    /// Ends it; gives the peak of its memory, where the system tells.
+    pub fn end(mut self) -> Result<Option<u64>, Failure> {
+        self.ask("end")?;
+        Ok(self.answer()?["peak"].as_u64())
+    }
+
+    fn ask(&mut self, line: &str) -> Result<(), Failure> {
+        writeln!(self.requests, "{line}").map_err(|problem| error(&format!("{} is gone: {problem}", self.engine)))
+    }
+
+    fn answer(&mut self) -> Result<Value, Failure> {
+        let mut line = String::new();
+        let read = self.answers.read_line(&mut line);
+        match (read, serde_json::from_str(&line)) {
+            (Ok(1..), Ok(value)) => Ok(value),
+            (Ok(1..), Err(_)) => Err(error(&format!("{}: wrote `{}`", self.engine, line.trim_end()))),
+            _ => Err(error(&format!("{}: ended without an answer; see its messages above", self.engine))),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // A process that has ended already needs no signal.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The command of an engine, bound to as many cores where the system has `taskset`.
+fn command(setup: &Setup) -> Command {
+    let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bpc"));
+    let mut words: Vec<PathBuf> = Vec::new();
+    if Command::new("taskset").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        words.extend(["taskset".into(), "-c".into(), format!("0-{}", setup.threads - 1).into()]);
+    }
+    if setup.engine == "bpc" {
+        words.extend([own, "bench-worker".into(), setup.folder.clone()]);
+    } else {
+        words.extend([PathBuf::from(&setup.python), setup.script.clone(), setup.engine.clone().into()]);
+        words.extend([setup.case.clone().into(), setup.folder.clone()]);
+    }
+    words.push(setup.threads.to_string().into());
+    let mut command = Command::new(&words[0]);
+    command
+        .args(&words[1..])
+        .envs(["OMP_NUM_THREADS", "MKL_NUM_THREADS"].map(|name| (name, setup.threads.to_string())));
+    command
+}
+
+/// The frameworks that the interpreter can import.
+pub fn peers(python: &str) -> Vec<String> {
+    let imports = |name: &&str| {
+        let output = Command::new(python).args(["-c", &format!("import numpy, {name}")]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    ["torch", "jax"].iter().filter(|name| imports(name)).map(|name| (*name).to_string()).collect()
+}
+
+/// Steps of `bpc` on request.
+pub fn serve(folder: &Path, threads: usize) -> Result<(), Failure> {
+    let Request { program, run, inputs, parameters } = inputs::read(folder)?;
+    let mut state = State::new(0);
+    let begin = Instant::now();
+    let mut step = inputs::model(&program, &run)?.jit_with_threads(threads)?;
+    state.load(&parameters)?;
+    let mut turn = |state: &mut State| -> Result<Tensors, Failure> {
+        Ok(if run.evaluate { step.evaluate(state, &inputs)? } else { step.step(state, &inputs)? })
+    };
+    let outputs = turn(&mut state)?;
+    let first = begin.elapsed().as_secs_f64();
+    let after = state.parameters();
+    let results: Vec<(String, HostTensor)> =
+        outputs.iter().chain(after.iter()).map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+    write_tensors(&folder.join("bpc.npz"), &results)?;
+    println!("{}", json!({"first": first}));
+    for line in std::io::stdin().lines() {
+        match line.unwrap_or_default().trim().parse::<usize>() {
+            Ok(count) => {
+                let mut seconds = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let begin = Instant::now();
+                    turn(&mut state)?;
+                    seconds.push(begin.elapsed().as_secs_f64());
+                }
+                println!("{}", json!({"seconds": seconds}));
+            }
+            Err(_) => {
+                println!("{}", json!({"peak": peak_bytes()}));
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The most memory that this process has had, where Linux tells.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+fn error(message: &str) -> Failure {
+    Failure::Error(bpc::Error::Call(message.to_string()))
+}
+
+/// A folder that is gone when it is dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one among the system's temporary files.
+    pub fn new() -> Result<Folder, Failure> {
+        let path = std::env::temp_dir().join(format!("bpc-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|problem| error(&format!("{}: {problem}", path.display())))?;
+        Ok(Folder(path))
+    }
+
+    /// Where.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
