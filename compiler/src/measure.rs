@@ -62,6 +62,13 @@ fn of_node(region: &Region, node: &crate::ir::graph::Node, of_regions: &[u64]) -
             let inner = region.tensor(node.operands[0]).shape.last().copied().unwrap_or(1);
             result.saturating_mul(2).saturating_mul(inner)
         }
+        (Op::SegmentMatmul { .. }, _) => {
+            result.saturating_mul(2).saturating_mul(region.tensor(node.operands[0]).shape[1])
+        }
+        (Op::SegmentOuter {}, _) => {
+            let (x, y) = (region.tensor(node.operands[0]), region.tensor(node.operands[1]));
+            x.elements().saturating_mul(2).saturating_mul(y.shape[1])
+        }
         (Op::Unwindows { .. } | Op::ScatterAdd { .. }, _) | (_, OpClass::Reduction) => {
             elements(&region.nodes[node.operands[node.operands.len() - 1]].ty)
         }

@@ -15,6 +15,8 @@ pub static MODULES: &[(&str, &str)] = &[
     ("std.core", include_str!("../std/core.bp")),
     ("std.derivatives", include_str!("../std/derivatives.bp")),
     ("std.nn", include_str!("../std/nn.bp")),
+    ("std.moe", include_str!("../std/moe.bp")),
+    ("std.rules.sparsemixer", include_str!("../std/rules/sparsemixer.bp")),
     ("std.random", include_str!("../std/random.bp")),
     ("std.optim", include_str!("../std/optim.bp")),
     ("std.schedule", include_str!("../std/schedule.bp")),

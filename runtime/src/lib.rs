@@ -13,5 +13,6 @@ pub mod philox;
 pub mod pool;
 pub mod product;
 pub mod scatter;
+pub mod segments;
 pub mod tensor;
 pub mod tensor_file;

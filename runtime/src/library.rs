@@ -8,7 +8,9 @@
 #![allow(clippy::missing_safety_doc, reason = "every routine here has the one contract of the module header")]
 
 use crate::pool::Context;
-use crate::scatter;
+use crate::product::Element;
+use crate::segments::RowsShape;
+use crate::{scatter, segments};
 use std::num::Wrapping;
 use std::ops::AddAssign;
 
@@ -25,6 +27,56 @@ unsafe fn scatter_add<T: Copy + Default + AddAssign>(_: &Context, sizes: *const 
         let ([count, width, rows], [indices, updates, target]) = (read(sizes), read(pointers));
         let [count, width, rows] = [count, width, rows].map(|size: u64| size as usize);
         scatter::scatter_add::<T>(indices.cast(), count, updates.cast(), width, target.cast(), rows);
+    }
+}
+
+/// So many elements; a count of zero allows any pointer.
+unsafe fn slice<'a, T>(from: *mut u8, count: u64) -> &'a mut [T] {
+    if count == 0 {
+        return &mut [];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts_mut(from.cast(), count as usize) }
+}
+
+/// Sizes: keys, bins. Pointers: keys, counts. See [`segments::histogram`].
+unsafe fn histogram(_: &Context, sizes: *const u64, pointers: *const *mut u8) {
+    // SAFETY: two sizes and two pointers, of tensors that have these sizes.
+    unsafe {
+        let ([count, bins], [keys, counts]) = (read(sizes), read(pointers));
+        segments::histogram(slice(keys, count), slice(counts, bins));
+    }
+}
+
+/// Sizes: keys, bins. Pointers: keys, places. See [`segments::counting_sort`].
+unsafe fn counting_sort(_: &Context, sizes: *const u64, pointers: *const *mut u8) {
+    // SAFETY: two sizes and two pointers, of tensors that have these sizes.
+    unsafe {
+        let ([count, bins], [keys, places]): ([u64; 2], _) = (read(sizes), read(pointers));
+        segments::counting_sort(slice(keys, count), bins as usize, slice(places, count));
+    }
+}
+
+/// Sizes: runs, rows, width, inner, whether transposed. Pointers: rows, matrices, counts, result. See [`segments::matmul`].
+unsafe fn segment_matmul<T: Element>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
+    // SAFETY: five sizes and four pointers, of tensors that have these sizes.
+    unsafe {
+        let ([runs, rows, width, inner, transposed], [from, matrices, counts, result]) = (read(sizes), read(pointers));
+        let [rows, width, inner] = [rows, width, inner].map(|size: u64| size as usize);
+        let shape = RowsShape { rows, width, inner, transposed: transposed != 0 };
+        let operands = (from.cast_const().cast(), matrices.cast_const().cast(), &*slice(counts, runs));
+        segments::matmul::<T>(context, shape, operands, result.cast());
+    }
+}
+
+/// Sizes: runs, rows, height, width. Pointers: x, y, counts, result. See [`segments::outer`].
+unsafe fn segment_outer<T: Element>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
+    // SAFETY: four sizes and four pointers, of tensors that have these sizes.
+    unsafe {
+        let ([runs, rows, height, width], [x, y, counts, result]) = (read(sizes), read(pointers));
+        let sizes = [rows, height, width].map(|size: u64| size as usize);
+        let operands = (x.cast_const().cast(), y.cast_const().cast(), &*slice(counts, runs));
+        segments::outer::<T>(context, sizes, operands, result.cast());
     }
 }
 
@@ -49,5 +101,11 @@ routines! {
     bpc_scatter_add_f32 = scatter_add::<f32>;
     bpc_scatter_add_f64 = scatter_add::<f64>;
     bpc_scatter_add_i32 = scatter_add::<Wrapping<i32>>;
+    bpc_histogram = histogram;
+    bpc_counting_sort = counting_sort;
+    bpc_segment_matmul_f32 = segment_matmul::<f32>;
+    bpc_segment_matmul_f64 = segment_matmul::<f64>;
+    bpc_segment_outer_f32 = segment_outer::<f32>;
+    bpc_segment_outer_f64 = segment_outer::<f64>;
     bpc_scatter_add_i64 = scatter_add::<Wrapping<i64>>;
 }

@@ -145,6 +145,25 @@ pub struct Matrices<T> {
     c: Matrix<T>,
 }
 
+impl<T: Element> Matrices<T> {
+    /// Of sizes m, n and k; the factors with their strides from row to row and from column to column, c without gaps.
+    pub(crate) fn row_major(
+        [m, n, k]: [usize; 3],
+        (a, a_strides): (*const T, (i64, i64)),
+        (b, b_strides): (*const T, (i64, i64)),
+        c: *mut T,
+    ) -> Matrices<T> {
+        let matrix = |first: *mut T, (row, column)| Matrix { first: Place(first), row, column };
+        let (a, b) = (matrix(a.cast_mut(), a_strides), matrix(b.cast_mut(), b_strides));
+        Matrices { m: m as u64, n: n as u64, k: k as u64, a, b, c: matrix(c, (n as i64, 1)) }
+    }
+
+    /// Multiplications.
+    fn work(&self) -> u64 {
+        self.m.saturating_mul(self.n).saturating_mul(self.k)
+    }
+}
+
 /// Blocks of the result have at least so many multiplications each: a hand-over to a worker costs a few microseconds.
 const BLOCK_WORK: u64 = 1 << 21;
 /// So many blocks, all batches together, are enough for workers to share.
@@ -183,9 +202,8 @@ pub unsafe fn product<T: Element>(context: &Context, shape: &ProductShape, a: *c
             Matrices { m, n, k, a, b, c }
         }
     };
-    let Matrices { m, n, b: first_b, .. } = matrices(0);
-    let work = m.saturating_mul(n).saturating_mul(k);
-    let all_work = work.saturating_mul(batch);
+    let first = matrices(0);
+    let all_work = first.work().saturating_mul(batch);
     if all_work <= BLOCK_WORK {
         for i in 0..batch {
             // SAFETY: the caller's promise.
@@ -193,27 +211,74 @@ pub unsafe fn product<T: Element>(context: &Context, shape: &ProductShape, a: *c
         }
         return;
     }
-    let (rows, columns) =
-        block_size(m, n, k, (all_work / BLOCKS).clamp(BLOCK_WORK, LARGEST_BLOCK_WORK), first_b.column != 1);
-    let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
-    let blocks = row_blocks * column_blocks;
-    let grain = (BLOCK_WORK / work.max(1)).max(1);
-    context.parallel(batch * blocks, grain, &|begin, end, _| {
+    let blocks = Blocks::new(&first, all_work);
+    let grain = (BLOCK_WORK / first.work().max(1)).max(1);
+    context.parallel(batch * blocks.count(), grain, &|begin, end, _| {
         for i in begin..end {
-            let whole = matrices(i / blocks);
-            let (row, column) = (i % blocks / column_blocks * rows, i % column_blocks * columns);
-            let part = Matrices {
-                m: rows.min(m - row),
-                n: columns.min(n - column),
-                k,
-                a: whole.a.from(row, 0),
-                b: whole.b.from(0, column),
-                c: whole.c.from(row, column),
-            };
             // SAFETY: the caller's promise; blocks of c are separate.
-            unsafe { block(&part) };
+            unsafe { block(&blocks.part(&matrices(i / blocks.count()), i % blocks.count())) };
         }
     });
+}
+
+/// Several products of any sizes as one job.
+///
+/// # Safety
+/// As for [`product`]; the results lie apart.
+pub(crate) unsafe fn products<T: Element>(context: &Context, all: &[Matrices<T>]) {
+    let all_work = all.iter().map(Matrices::work).fold(0, u64::saturating_add);
+    let cut: Vec<Blocks> = all.iter().map(|matrices| Blocks::new(matrices, all_work)).collect();
+    let mut count = 0;
+    let ends: Vec<u64> = cut
+        .iter()
+        .map(|blocks| {
+            count += blocks.count();
+            count
+        })
+        .collect();
+    let grain = if all_work <= BLOCK_WORK { count } else { 1 };
+    context.parallel(count, grain, &|begin, end, _| {
+        for i in begin..end {
+            let index = ends.partition_point(|end| *end <= i);
+            let first = ends[index] - cut[index].count();
+            // SAFETY: the caller's promise; blocks of c are separate.
+            unsafe { block(&cut[index].part(&all[index], i - first)) };
+        }
+    });
+}
+
+/// How a result is cut into blocks that workers share out.
+struct Blocks {
+    rows: u64,
+    columns: u64,
+    down: u64,
+    across: u64,
+}
+
+impl Blocks {
+    /// For a product that is a part of so much work.
+    fn new<T: Element>(matrices: &Matrices<T>, all_work: u64) -> Blocks {
+        let Matrices { m, n, k, b, .. } = *matrices;
+        let block_work = (all_work / BLOCKS).clamp(BLOCK_WORK, LARGEST_BLOCK_WORK);
+        let (rows, columns) = block_size(m, n, k, block_work, b.column != 1);
+        Blocks { rows, columns, down: m.div_ceil(rows.max(1)), across: n.div_ceil(columns.max(1)) }
+    }
+
+    fn count(&self) -> u64 {
+        self.down * self.across
+    }
+
+    fn part<T: Element>(&self, whole: &Matrices<T>, index: u64) -> Matrices<T> {
+        let (row, column) = (index / self.across * self.rows, index % self.across * self.columns);
+        Matrices {
+            m: self.rows.min(whole.m - row),
+            n: self.columns.min(whole.n - column),
+            k: whole.k,
+            a: whole.a.from(row, 0),
+            b: whole.b.from(0, column),
+            c: whole.c.from(row, column),
+        }
+    }
 }
 
 /// Rows and columns of the blocks of c that workers share out: halves the longer side while a half is work enough. Where b

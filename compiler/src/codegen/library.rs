@@ -30,6 +30,24 @@ pub fn routine(op: &Op, operands: &[&TensorType], result: &TensorType) -> Routin
             },
             sizes: vec![operands[0].elements(), result.shape[1..].iter().product(), *rows],
         },
+        Op::Histogram { bins } => Routine { symbol: "bpc_histogram", sizes: vec![operands[0].elements(), *bins] },
+        Op::CountingSort { bins } => {
+            Routine { symbol: "bpc_counting_sort", sizes: vec![operands[0].elements(), *bins] }
+        }
+        Op::SegmentMatmul { transposed } => Routine {
+            symbol: if result.dtype == Dtype::F64 { "bpc_segment_matmul_f64" } else { "bpc_segment_matmul_f32" },
+            sizes: vec![
+                operands[2].shape[0],
+                result.shape[0],
+                result.shape[1],
+                operands[0].shape[1],
+                u64::from(*transposed),
+            ],
+        },
+        Op::SegmentOuter {} => Routine {
+            symbol: if result.dtype == Dtype::F64 { "bpc_segment_outer_f64" } else { "bpc_segment_outer_f32" },
+            sizes: vec![result.shape[0], operands[0].shape[0], result.shape[1], result.shape[2]],
+        },
         _ => panic!("bug in bpc: {} has no routine", op.name()),
     }
 }

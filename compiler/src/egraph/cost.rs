@@ -44,6 +44,11 @@ pub fn cost(op: &Op, operands: &[&Type], ty: &Type, bodies: &BTreeMap<RegionId, 
         OpClass::Binary(_) => each(elements(result), if is_cheap(op) { CHEAP } else { HEAVY }),
         OpClass::Elementwise => each(elements(result), CHEAP),
         OpClass::Reduction => each(operand_elements(operands), CHEAP),
+        OpClass::Library if let Some(work) = segment_work(op, operands) => {
+            let read = operands.iter().filter_map(|ty| ty.tensor()).map(TensorType::bytes).fold(0, u64::saturating_add);
+            let moved = BYTE.saturating_mul(read).saturating_add(written);
+            work.saturating_mul(MULTIPLY_ADD).saturating_add(moved).saturating_add(5 * LAUNCH)
+        }
         OpClass::Library => each(operand_elements(operands).max(elements(result)), CHEAP),
         OpClass::Other => match op {
             Op::Project { .. } => VIEW,
@@ -58,6 +63,17 @@ pub fn cost(op: &Op, operands: &[&Type], ty: &Type, bodies: &BTreeMap<RegionId, 
             _ => each(operand_elements(operands).max(elements(result)), CHEAP),
         },
     }
+}
+
+/// Multiplications of a product over runs of rows.
+fn segment_work(op: &Op, operands: &[&Type]) -> Option<u64> {
+    let (rows, other) = (operands.first()?.tensor()?, operands.get(1)?.tensor()?);
+    let width = match op {
+        Op::SegmentMatmul { transposed } => other.shape[if *transposed { 2 } else { 1 }],
+        Op::SegmentOuter {} => other.shape[1],
+        _ => return None,
+    };
+    Some(rows.elements().saturating_mul(width))
 }
 
 fn operand_elements(operands: &[&Type]) -> u64 {

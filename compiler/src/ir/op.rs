@@ -280,6 +280,17 @@ op_table! {
     /// Adjoint of `take`: adds updates [I.., ..] into zeros of `rows` rows, in the order of the indices; an index
     /// outside is left out.
     ScatterAdd "scatter_add" (indices updates) { rows: u64 } Library, infer::scatter_add;
+    /// How many of the keys are 0, 1, .. `bins` - 1.
+    Histogram "histogram" (keys) { bins: u64 } Library, infer::histogram;
+    /// The places of the keys in the order of the keys, and of the places where keys are equal (a permutation); keys outside
+    /// [0, bins) come last.
+    CountingSort "counting_sort" (keys) { bins: u64 } Library, infer::counting_sort;
+    /// Rows [S, M] in runs: the first `counts[0]` times the transpose of the first matrix of [E, N, M], the next `counts[1]`
+    /// times that of the second, ..; with `transposed`, times the matrices of [E, M, N] as they are. Rows beyond the last run
+    /// give zeros; a negative count is 0, and no run goes beyond the last row.
+    SegmentMatmul "segment_matmul" (rows matrices counts) { transposed: bool } Library, infer::segment_matmul;
+    /// For each run of rows (see `segment_matmul`) the sum of the outer products of x [S, N] and y [S, M]: [E, N, M].
+    SegmentOuter "segment_outer" (x y counts) {} Library, infer::segment_outer;
 
     /// A loop. Operands: `carries` first values, then `sequences` tensors [length, ..], then values the body sees
     /// unchanged. The region's inputs are the same with the leading axis of the sequences gone; its results are the

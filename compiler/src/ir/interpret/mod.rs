@@ -12,6 +12,7 @@ mod elementwise;
 mod places;
 mod products;
 mod reductions;
+mod segments;
 mod sources;
 mod views;
 
@@ -126,6 +127,12 @@ fn compute(op: &Op, operands: &[&Tensor], ty: &TensorType) -> Result<Tensor, Str
         OpClass::Reduction => reductions::reduction(op, operands[0], ty)?,
         OpClass::Library => match op {
             Op::ScatterAdd { .. } => products::scatter_add(operands[0], operands[1], ty),
+            Op::Histogram { .. } => segments::histogram(operands[0], ty),
+            Op::CountingSort { bins } => segments::counting_sort(operands[0], *bins),
+            Op::SegmentMatmul { transposed } => {
+                segments::segment_matmul(operands[0], operands[1], operands[2], *transposed, ty)
+            }
+            Op::SegmentOuter {} => segments::segment_outer(operands[0], operands[1], operands[2], ty),
             _ => return Err(format!("bug in bpc: {} has no meaning in the interpreter", op.name())),
         },
         OpClass::Other => match op {

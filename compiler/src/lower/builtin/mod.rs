@@ -9,6 +9,7 @@ mod fixed;
 mod product;
 mod random;
 mod reduce;
+mod segment;
 mod shape;
 
 use super::bind::Given;
@@ -66,6 +67,9 @@ impl Lowering<'_> {
                 self.take(&table, &indices, span).map(Value::Tensor)
             }
             (_, "scatter_add") => self.scatter_add(&arguments),
+            (_, "histogram" | "counting_sort") => self.keys(&arguments),
+            (_, "segment_matmul") => self.segment_matmul(&arguments),
+            (_, "segment_outer") => self.segment_outer(&arguments),
             (_, "reshape") => self.reshape(&arguments),
             (_, "transpose") => self.transpose(&arguments),
             (_, "permute") => self.permute(&arguments),
