@@ -88,7 +88,16 @@ pub fn without_rule(graph: &Graph, function: &str, rule: &str) -> Option<Graph> 
         for id in nodes {
             let node = &mut plain.regions[region].nodes[id];
             let value = node.operands.first().copied();
-            let (Op::Ruled { of, rule: known, .. }, Some(value)) = (&node.op, value) else { continue };
+            let Some(value) = value else { continue };
+            if let Op::Via { rule: known, .. } = &node.op
+                && function == "scan"
+                && known == rule
+            {
+                node.op = Op::Forms {};
+                found = true;
+                continue;
+            }
+            let Op::Ruled { of, rule: known, .. } = &node.op else { continue };
             if of != function || known != rule {
                 continue;
             }

@@ -209,7 +209,7 @@ fn check(case: &Case, order: u32, findings: &mut Findings) {
     let compilation = step.prepare(bpc::Mode::Evaluate, &inputs(case, 0.0)).unwrap();
     for region in compilation.gradient.regions.values() {
         for node in region.nodes.values() {
-            if let Op::Vjp { of, .. } = &node.op {
+            if let Op::Vjp { of, .. } | Op::Vjps { of, .. } = &node.op {
                 findings.used.insert(of.clone());
             }
         }

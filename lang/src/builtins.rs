@@ -118,6 +118,27 @@ pub static BUILTINS: &[Builtin] = &[
     row("stop", Special, &["x"], 1, "x, through which no gradient flows."),
     row("opaque", Special, &["x"], 1, "x, for whose derivative a rule must be chosen around it."),
     row("grad", Special, &["loss", "x"], 2, "Derivative of a scalar by a tensor; nests."),
+    row(
+        "pullback",
+        Special,
+        &["step", "carries", "sequences", "constants", "last", "stacks"],
+        6,
+        "In a rule for loops: what one turn sends back, from cotangents of its results.",
+    ),
+    row(
+        "pushforward",
+        Special,
+        &["step", "carries", "sequences", "constants", "carried", "held"],
+        6,
+        "In a rule for loops: tangents of the results of one turn, from those of carries and constants.",
+    ),
+    row(
+        "trained",
+        Special,
+        &["step"],
+        1,
+        "In a rule for loops: how many first values and how many sequences are trained.",
+    ),
     row("len", Special, &["x"], 1, "Number of entries of a list or a shape."),
     row("prod", Special, &["dims"], 1, "Product of a list of whole numbers."),
     row("plus", Special, &["x", "y"], 2, "Entry by entry sum of two lists of whole numbers."),
@@ -141,6 +162,7 @@ pub static OPERATIONS: &[&str] = &[
     "reduce_sum",
     "reduce_max",
     "reduce_min",
+    "scan",
 ];
 
 /// What a `train` block may state.

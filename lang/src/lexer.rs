@@ -81,6 +81,8 @@ pub enum Token<'a> {
     Using,
     #[token("keep")]
     Keep,
+    #[token("form")]
+    Form,
     #[token("grad")]
     Grad,
     #[token("repeat")]

@@ -2,7 +2,7 @@
 //!
 //! Expects: the text of the root file and a way to read the files beside it; modules of the standard library come from
 //! [`crate::stdlib`].
-//! Guarantees: the order of modules depends on the texts alone: root, `std.core`, `std.derivatives`, `std.init`, then what `use`
+//! Guarantees: the order of modules depends on the texts alone: root, `std.core`, `std.derivatives`, `std.rules.one_shot`, `std.init`, then what `use`
 //! lines name, in the order of the text. Without an error every
 //! name of the program is known (see [`crate::names`]).
 //! Leaves out: types and shapes.
@@ -21,6 +21,9 @@ const PRELUDE: &str = "std.core";
 /// The derivatives of the primitives.
 const DERIVATIVES: &str = "std.derivatives";
 
+/// The derivative of the loop.
+const LOOPS: &str = "std.rules.one_shot";
+
 /// Where names after `~` are looked up last.
 const INITIALIZERS: &str = "std.init";
 
@@ -31,6 +34,7 @@ pub fn load(path: &str, text: &str, read: &mut dyn FnMut(&str) -> Option<String>
     loader.add(String::new(), path, text);
     loader.add_std(PRELUDE);
     loader.add_std(DERIVATIVES);
+    loader.add_std(LOOPS);
     loader.add_std(INITIALIZERS);
     let mut next = 0;
     while next < loader.program.modules.len() {

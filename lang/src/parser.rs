@@ -363,11 +363,12 @@ fn words(expected: &[String], at_start: bool) -> String {
     }
 }
 
-const NAME: &[&str] = &["name", "keep"];
+const NAME: &[&str] = &["name", "keep", "form"];
 
 const EXPRESSION: &[&str] = &[
     "name",
     "keep",
+    "form",
     "integer",
     "real",
     "string",
@@ -386,6 +387,7 @@ const EXPRESSION: &[&str] = &[
 const STATEMENT: &[&str] = &[
     "name",
     "keep",
+    "form",
     "integer",
     "real",
     "string",

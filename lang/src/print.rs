@@ -192,6 +192,7 @@ fn statement(statement: &Statement) -> String {
         Statement::Keep { name, value: None, .. } => format!("keep {}", name.text),
         Statement::Keep { name, value: Some(value), .. } => format!("keep {} = {}", name.text, expr(value, LOOSEST)),
         Statement::Grad { name, value, .. } => format!("grad {} = {}", name.text, expr(value, LOOSEST)),
+        Statement::Form { name, body, .. } => format!("form {} {}", name.text, block(body)),
         Statement::GradScope { choices, .. } => {
             let lines: Vec<String> = choices.iter().map(choice).collect();
             format!("grad {}", braces(&lines))

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 pub static MODULES: &[(&str, &str)] = &[
     ("std.core", include_str!("../std/core.bp")),
     ("std.derivatives", include_str!("../std/derivatives.bp")),
+    ("std.rules.one_shot", include_str!("../std/rules/one_shot.bp")),
     ("std.nn", include_str!("../std/nn.bp")),
     ("std.moe", include_str!("../std/moe.bp")),
     ("std.rules.sparsemixer", include_str!("../std/rules/sparsemixer.bp")),

@@ -189,6 +189,8 @@ pub enum Statement {
     Keep { name: Name, value: Option<Expr>, span: Span },
     /// `grad x = e`
     Grad { name: Name, value: Expr, span: Span },
+    /// `form forward { .. }`: one of several ways to compute all cotangents of an exact rule.
+    Form { name: Name, body: Block, span: Span },
     /// `grad { linear in encoder.* => wht(k = 2) }`
     GradScope { choices: Vec<GradChoice>, span: Span },
     /// `repeat block 4 as i { .. }`; the name prefixes parameters (`block.0.weight`), `turn` is bound to the number

@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation: every `grad` marker becomes cotangents made of `vjp` nodes.
 //!
 //! Expects: a verified graph from lowering, and a [`DerivativeTable`] for the primitives.
-//! Guarantees: the result holds no `grad` marker; for every use on the way from the scalar to what it is derived by
+//! Guarantees: the result holds no `grad`, `pullback` or `pushforward` marker; for every use on the way from the scalar to what it is derived by
 //! there is one `vjp` node that names operation, rule and argument. No mathematics happens here: a rule is a region that
 //! expansion puts in the place of its `vjp` later. Nothing is lost in silence: a discrete operation on the way, or a
 //! target that no gradient reaches, is a diagnostic.
@@ -16,10 +16,44 @@ use crate::ir::graph::{Graph, NodeId, OutputRole, Provenance, Region, RegionId};
 use crate::ir::op::Op;
 use crate::ir::types::{Literal, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
+use bpc_lang::tree::Span;
 use std::collections::BTreeMap;
 
 /// The rule of one operation: its region, and the operand whose cotangent each result is.
 pub type Rule = (RegionId, Vec<u32>);
+
+/// A loop whose cotangents are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Loop {
+    /// The loop, whose last stacks are its states: the carries before each turn.
+    pub scan: Op,
+    /// The types of its operands.
+    pub operands: Vec<TensorType>,
+    /// The types of its parts.
+    pub parts: Vec<TensorType>,
+    /// The operands that are trained.
+    pub trained: Vec<u32>,
+    /// The parts behind the last carries that get a cotangent.
+    pub given: Vec<u32>,
+    /// Inputs of the body that are discrete and depend on something trained, by a way outside of the body.
+    pub discrete: Vec<u32>,
+    /// The chosen rule with its arguments; without one, the derivative of loops.
+    pub rule: Option<String>,
+}
+
+/// The rule of a loop.
+#[derive(Clone, Debug)]
+pub struct LoopRule {
+    /// The rule with its arguments.
+    pub name: String,
+    /// Whether it is an estimate.
+    pub estimator: bool,
+    /// Its forms, which are equal, by name. Inputs of each region: the operands of the loop, its parts, a cotangent for the
+    /// last value of each float carry, and one for each part of `given`.
+    pub forms: Vec<(String, RegionId)>,
+    /// The operands whose cotangents are the results of these regions.
+    pub gives: Vec<u32>,
+}
 
 /// Where the derivatives of primitives come from.
 pub trait DerivativeTable {
@@ -36,6 +70,14 @@ pub trait DerivativeTable {
         result: &TensorType,
     ) -> Result<Option<Rule>, Vec<Diagnostic>>;
 
+    /// The rule of a loop; its regions are added to the graph and may hold `pullback` and `pushforward` markers. `place`
+    /// is where the loop stands.
+    ///
+    /// # Errors
+    /// Diagnostics of the rule's own text, or of how it was chosen.
+    fn loop_rule(&mut self, graph: &mut Graph, wanted: &Loop, place: Option<Span>)
+    -> Result<LoopRule, Vec<Diagnostic>>;
+
     /// The named rules that a program may choose for this operation or function.
     fn choices(&self, name: &str) -> Vec<String>;
 }
@@ -45,7 +87,7 @@ pub trait DerivativeTable {
 /// # Errors
 /// A discrete operation on a trained path, a target that no gradient reaches, a derivative of an estimator.
 pub fn differentiate(graph: &Graph, table: &mut dyn DerivativeTable) -> Result<Graph, Vec<Diagnostic>> {
-    let mut pass = Pass { graph: Graph::default(), table, vjps: BTreeMap::new() };
+    let mut pass = Pass { graph: Graph::default(), table, vjps: BTreeMap::new(), loops: BTreeMap::new() };
     let mut regions: BTreeMap<RegionId, RegionId> = BTreeMap::new();
     for (id, region) in graph.regions.iter() {
         let differentiated = pass.region(region, &regions)?;
@@ -58,8 +100,10 @@ pub fn differentiate(graph: &Graph, table: &mut dyn DerivativeTable) -> Result<G
 struct Pass<'a> {
     graph: Graph,
     table: &'a mut dyn DerivativeTable,
-    /// The vjp of a result of a rule region, for second derivatives.
-    vjps: BTreeMap<(RegionId, u32), Rule>,
+    /// The vjps of results of rule regions by some of their inputs, for second derivatives.
+    vjps: BTreeMap<(RegionId, Vec<u32>, Vec<u32>), Rule>,
+    /// The rules of loops.
+    loops: BTreeMap<Loop, LoopRule>,
 }
 
 impl Pass<'_> {
@@ -100,6 +144,14 @@ impl Pass<'_> {
                         }
                     }
                 }
+                Op::Pullback { .. } | Op::Pushforward { .. } => {
+                    let operands: Vec<NodeId> = node.operands.iter().map(|operand| map[operand]).collect();
+                    let op = with_regions(&node.op, regions);
+                    match self.turn(&mut new, &op, &operands, &node.provenance) {
+                        Ok(tuple) => tuple,
+                        Err(found) => return Err(found),
+                    }
+                }
                 op => {
                     let operands: Vec<NodeId> = node.operands.iter().map(|operand| map[operand]).collect();
                     let op = with_regions(op, regions);
@@ -119,22 +171,32 @@ impl Pass<'_> {
         if errors.is_empty() { Ok(new) } else { Err(errors) }
     }
 
-    /// The rule that gives the vjp of result `index` of a region: inputs are those of the region, the result, and its
-    /// cotangent.
-    fn vjp_of_region(&mut self, body: RegionId, index: u32) -> Result<Rule, Vec<Diagnostic>> {
-        if let Some(known) = self.vjps.get(&(body, index)) {
+    /// The rule that gives the vjp of some results of a region by some of its inputs: its own inputs are those of the
+    /// region, these results, and their cotangents.
+    fn vjp_of_region(&mut self, body: RegionId, indices: &[u32], by: &[u32]) -> Result<Rule, Vec<Diagnostic>> {
+        let key = (body, indices.to_vec(), by.to_vec());
+        if let Some(known) = self.vjps.get(&key) {
             return Ok(known.clone());
         }
         let old = self.graph.regions[body].clone();
-        let mut new = Region::new(format!("{}.{index}.vjp", old.name));
+        let name = indices.iter().map(u32::to_string).collect::<Vec<_>>().join("_");
+        let mut new = Region::new(format!("{}.{name}.vjp", old.name));
         let inputs = copy_inputs(&mut new, &old, Provenance::default());
-        let result_type = old.tensor(old.results[index as usize].node).clone();
-        let role = crate::ir::graph::InputRole::Argument;
-        new.input(role, fresh_name(&old, "result"), result_type.clone(), Provenance::default());
-        let seed = new.input(role, fresh_name(&old, "cotangent"), result_type, Provenance::default());
+        let input = |new: &mut Region, name: &str, index: u32| {
+            let ty = old.tensor(old.results[index as usize].node).clone();
+            let name = if indices.len() == 1 { name.to_string() } else { format!("{name}{index}") };
+            let role = crate::ir::graph::InputRole::Argument;
+            new.input(role, fresh_name(&old, &name), ty, Provenance::default())
+        };
+        for index in indices {
+            input(&mut new, "result", *index);
+        }
+        let seeds: Vec<NodeId> = indices.iter().map(|index| input(&mut new, "cotangent", *index)).collect();
         let results = self.inline(&mut new, &old, &inputs);
-        let wanted: Vec<NodeId> = inputs.iter().copied().filter(|input| new.tensor(*input).dtype.is_float()).collect();
-        let found = self.sweep(&mut new, &[(results[index as usize], seed)], &wanted, &[])?;
+        let wanted: Vec<NodeId> = by.iter().map(|place| inputs[*place as usize]).collect();
+        let seeds: Vec<(NodeId, NodeId)> =
+            indices.iter().zip(seeds).map(|(index, seed)| (results[*index as usize], seed)).collect();
+        let found = self.sweep(&mut new, &seeds, &wanted, &[])?;
         let mut gives = Vec::new();
         for (place, input) in inputs.iter().enumerate() {
             if let Some(cotangent) = found.get(input) {
@@ -143,7 +205,7 @@ impl Pass<'_> {
             }
         }
         let rule = (self.graph.add(new), gives);
-        self.vjps.insert((body, index), rule.clone());
+        self.vjps.insert(key, rule.clone());
         Ok(rule)
     }
 
@@ -202,11 +264,11 @@ fn fresh_name(region: &Region, name: &str) -> String {
     name
 }
 
-/// An operation with the region it names mapped.
+/// An operation with the region it names mapped, if it is in the map.
 fn with_regions(op: &Op, regions: &BTreeMap<RegionId, RegionId>) -> Op {
     let mut op = op.clone();
     if let Some(body) = op.body_mut() {
-        *body = regions[body];
+        *body = regions.get(body).copied().unwrap_or(*body);
     }
     op
 }

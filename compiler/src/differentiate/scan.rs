@@ -1,16 +1,19 @@
-//! The adjoint of a loop: one reverse scan over the states that the forward scan saved.
+//! Loops: a `vjps` node for each form of the rule that a loop is under, and the derivative of one turn inside such a rule.
 //!
 //! Expects: scans that came through [`Pass::scan_with_states`], which stacks the carries of every step.
-//! Guarantees: only the states are kept between the two loops; the body is computed again inside the reverse one.
-//! Leaves out: other exact forms (forward sensitivities) and truncation.
+//! Guarantees: no mathematics of loops happens here; what a rule computes with one turn (`pullback`, `pushforward`) is made of
+//! the vjps of its body.
+//! Leaves out: the rules themselves (`lang/std/rules/one_shot.bp`).
 
 use super::activity::{self, Activity};
 use super::sweep::Cotangents;
-use super::{Pass, backward, constant, copy_inputs, fresh_name, push, zeros};
-use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region};
+use super::{Loop, LoopRule, Pass, backward, diagnose, push, zeros};
+use crate::ir::graph::{NodeId, OutputRole, Provenance, Region, RegionId};
 use crate::ir::op::Op;
-use crate::ir::types::{TensorType, Type};
+use crate::ir::types::TensorType;
 use bpc_lang::diagnostics::Diagnostic;
+use cranelift_entity::EntityRef;
+use std::collections::BTreeMap;
 
 /// The parts of a scan node.
 struct Parts {
@@ -19,7 +22,7 @@ struct Parts {
     length: u64,
     reverse: bool,
     stacks: Vec<TensorType>,
-    body: crate::ir::graph::RegionId,
+    body: RegionId,
 }
 
 fn parts(op: &Op) -> Parts {
@@ -75,7 +78,7 @@ impl Pass<'_> {
         push(region, op, operands, provenance)
     }
 
-    /// Sends the cotangents of a scan's parts to its operands.
+    /// Sends the cotangents of the parts of a loop to its operands. `id` is the scan, or the `via` around it.
     pub(super) fn scan_vjp(
         &mut self,
         region: &mut Region,
@@ -83,125 +86,210 @@ impl Pass<'_> {
         activity: &Activity,
         cotangents: &mut Cotangents,
     ) -> Result<(), Vec<Diagnostic>> {
-        let node = region.nodes[id].clone();
-        let scan = parts(&node.op);
+        let (scan, rule) = match &region.nodes[id].op {
+            Op::Via { rule, .. } => (region.nodes[id].operands[0], Some(rule.clone())),
+            _ => (id, None),
+        };
+        let node = region.nodes[scan].clone();
         let provenance = backward(&node.provenance);
-        let Type::Tuple(types) = &node.ty else { unreachable!("bug in bpc: a scan that is no tuple") };
+        let types = node.ty.parts().to_vec();
         if !(0..types.len() as u32).any(|part| cotangents.parts.contains_key(&(id, part))) {
             return Ok(());
         }
-        let body = self.graph.regions[scan.body].clone();
-        // Parts are the carries, then the stacks, of which the saved states are the last.
-        let first_state = scan.stacks.len();
-        let float_carries: Vec<usize> = (0..scan.carries).filter(|carry| types[*carry].dtype.is_float()).collect();
-        let wanted_operand = |operand: &NodeId| activity.active.contains(operand);
-        let sequences: Vec<usize> =
-            (0..scan.sequences).filter(|place| wanted_operand(&node.operands[scan.carries + place])).collect();
-        let first_constant = scan.carries + scan.sequences;
-        let constants: Vec<usize> =
-            (first_constant..node.operands.len()).filter(|place| wanted_operand(&node.operands[*place])).collect();
+        let Op::Scan { carries, body, .. } = node.op else { unreachable!("bug in bpc: a scan is wanted") };
+        let trained: Vec<u32> = (0..node.operands.len() as u32)
+            .filter(|place| activity.active.contains(&node.operands[*place as usize]))
+            .collect();
+        let body = &self.graph.regions[body];
+        let is_float = |place: &u32| types[*place as usize].dtype.is_float();
+        let float_carries: Vec<u32> = (0..carries).filter(is_float).collect();
+        let targets: Vec<NodeId> =
+            float_carries.iter().chain(&trained).map(|place| body.inputs[*place as usize]).collect();
+        let next: Vec<NodeId> = body.results[..carries as usize].iter().map(|output| output.node).collect();
+        let discrete = discrete_inputs(body, &node.operands, activity, &body.inputs, &next, &targets);
+        let place_of = |input: &NodeId| body.inputs.iter().position(|known| known == input).map(|place| place as u32);
         // The saved states are stacks like the others: a second derivative sends them cotangents.
-        let yields: Vec<usize> = (0..scan.stacks.len())
-            .filter(|place| cotangents.parts.contains_key(&(id, (scan.carries + place) as u32)))
-            .collect();
-
-        // The body of the reverse loop: cotangents of the carries and sums for the constants are its carries.
-        let mut reverse = Region::new(format!("{}.adjoint", body.name));
-        let argument = |reverse: &mut Region, name: String, ty: &TensorType| {
-            reverse.input(InputRole::Argument, fresh_name(&body, &name), ty.clone(), Provenance::default())
+        let given = (carries..types.len() as u32).filter(|part| cotangents.parts.contains_key(&(id, *part)));
+        let wanted = Loop {
+            scan: node.op.clone(),
+            operands: node.operands.iter().map(|operand| region.tensor(*operand).clone()).collect(),
+            parts: types.clone(),
+            trained,
+            given: given.collect(),
+            discrete: discrete.iter().filter_map(place_of).collect(),
+            rule,
         };
-        let lambdas: Vec<NodeId> = float_carries
-            .iter()
-            .map(|carry| argument(&mut reverse, format!("cotangent{carry}"), &types[*carry]))
-            .collect();
-        let sums: Vec<NodeId> = constants
-            .iter()
-            .map(|place| argument(&mut reverse, format!("sum{place}"), region.tensor(node.operands[*place])))
-            .collect();
-        let yield_cotangents: Vec<NodeId> = yields
-            .iter()
-            .map(|place| {
-                let result = body.results[scan.carries + place].node;
-                argument(&mut reverse, format!("yield{place}"), body.tensor(result))
-            })
-            .collect();
-        // Here the inputs of the body stand in their own order: carries (the saved states), sequences, constants.
-        let inputs = copy_inputs(&mut reverse, &body, node.provenance);
-        let results = self.inline(&mut reverse, &body, &inputs);
-        let mut seeds = Vec::new();
-        for (lambda, carry) in lambdas.iter().zip(&float_carries) {
-            seeds.push((results[*carry], *lambda));
-        }
-        for (cotangent, place) in yield_cotangents.iter().zip(&yields) {
-            seeds.push((results[scan.carries + place], *cotangent));
-        }
-        let mut targets: Vec<NodeId> = float_carries.iter().map(|carry| inputs[*carry]).collect();
-        targets.extend(sequences.iter().map(|place| inputs[scan.carries + place]));
-        targets.extend(constants.iter().map(|place| inputs[*place]));
-        let discrete = discrete_inputs(&reverse, &node.operands, activity, &inputs, &results[..scan.carries], &targets);
-        let found = self.sweep(&mut reverse, &seeds, &targets, &discrete)?;
-        for (place, carry) in float_carries.iter().enumerate() {
-            let value = found.get(&inputs[*carry]).copied();
-            let value = value.unwrap_or_else(|| constant(&mut reverse, 0.0, lambdas[place], provenance));
-            reverse.result(OutputRole::Value, format!("next{place}"), value);
-        }
-        for (sum, place) in sums.iter().zip(&constants) {
-            let value = match found.get(&inputs[*place]) {
-                Some(cotangent) => push(&mut reverse, Op::Add {}, &[*sum, *cotangent], provenance),
-                None => *sum,
-            };
-            reverse.result(OutputRole::Value, format!("next_sum{place}"), value);
-        }
-        let mut stacks = Vec::new();
-        for place in &sequences {
-            let input = inputs[scan.carries + place];
-            let value = found.get(&input).copied();
-            let value = value.unwrap_or_else(|| constant(&mut reverse, 0.0, input, provenance));
-            stacks.push(stacked(reverse.tensor(input), scan.length));
-            reverse.result(OutputRole::Value, format!("sequence{place}"), value);
-        }
-        // Inputs in the order a scan wants: carries, sequences (cotangents of yields, states, the scan's own), constants.
-        reverse.inputs = lambdas.iter().chain(&sums).chain(&yield_cotangents).chain(&inputs).copied().collect();
+        let found = self.loop_rule(&wanted, &node.provenance)?;
 
-        let mut operands = Vec::new();
-        for carry in &float_carries {
-            let known = cotangents.parts.get(&(id, *carry as u32)).copied();
-            operands.push(known.unwrap_or_else(|| zeros(region, &types[*carry], provenance)));
-        }
-        for place in &constants {
-            let ty = region.tensor(node.operands[*place]).clone();
-            operands.push(zeros(region, &ty, provenance));
-        }
-        operands.extend(yields.iter().map(|place| cotangents.parts[&(id, (scan.carries + place) as u32)]));
-        for carry in 0..scan.carries {
-            let index = (first_state + carry) as u32;
+        let mut operands = node.operands.clone();
+        for index in 0..types.len() as u32 {
             operands.push(push(region, Op::Project { index }, &[id], provenance));
         }
-        operands.extend(&node.operands[scan.carries..]);
-        let adjoint = Op::Scan {
-            carries: (lambdas.len() + sums.len()) as u32,
-            sequences: (yields.len() + scan.carries + scan.sequences) as u32,
-            length: scan.length,
-            reverse: !scan.reverse,
-            stacks,
-            body: self.graph.add(reverse),
-        };
-        // It may be differentiated again; where it is not, nothing reads its states and they are dropped.
-        let adjoint = self.scan_with_states(region, &adjoint, &operands, provenance);
-
-        let receivers = float_carries
+        for carry in &float_carries {
+            let known = cotangents.parts.get(&(id, *carry)).copied();
+            operands.push(known.unwrap_or_else(|| zeros(region, &types[*carry as usize], provenance)));
+        }
+        operands.extend(wanted.given.iter().map(|part| cotangents.parts[&(id, *part)]));
+        let single = found.forms.len() == 1;
+        let types: Vec<TensorType> = found.gives.iter().map(|place| wanted.operands[*place as usize].clone()).collect();
+        let forms: Vec<NodeId> = found
+            .forms
             .iter()
-            .copied()
-            .chain(constants.iter().copied())
-            .chain(sequences.iter().map(|place| scan.carries + place));
-        for (index, place) in receivers.enumerate() {
-            let operand = node.operands[place];
+            .map(|(form, body)| {
+                let rule = if single { found.name.clone() } else { format!("{}: {form}", found.name) };
+                let (of, types) = ("scan".to_string(), types.clone());
+                let op = Op::Vjps { of, rule, estimator: found.estimator, types, body: *body };
+                push(region, op, &operands, provenance)
+            })
+            .collect();
+        let sent = if single { forms[0] } else { push(region, Op::Forms {}, &forms, provenance) };
+        for (index, place) in found.gives.iter().enumerate() {
+            let operand = node.operands[*place as usize];
             if activity.active.contains(&operand) {
-                let cotangent = push(region, Op::Project { index: index as u32 }, &[adjoint], provenance);
+                let cotangent = push(region, Op::Project { index: index as u32 }, &[sent], provenance);
                 cotangents.add(region, operand, cotangent, provenance);
             }
         }
         Ok(())
+    }
+
+    /// The rule of a loop, with its markers replaced. A form in which something has no derivative is left out, unless it
+    /// is the last one.
+    fn loop_rule(&mut self, wanted: &Loop, place: &Provenance) -> Result<LoopRule, Vec<Diagnostic>> {
+        if let Some(known) = self.loops.get(wanted) {
+            return Ok(known.clone());
+        }
+        let known = self.graph.regions.len();
+        let mut rule = self.table.loop_rule(&mut self.graph, wanted, place.span)?;
+        let mut regions: Vec<Region> =
+            std::mem::take(&mut self.graph.regions).into_iter().map(|(_, region)| region).collect();
+        let mut added = regions.split_off(known);
+        // What goes into the rule comes from the loop.
+        for region in &mut added {
+            for input in region.inputs.clone() {
+                region.nodes[input].provenance = *place;
+            }
+        }
+        self.graph.regions = regions.into_iter().collect();
+        let mut map: BTreeMap<RegionId, RegionId> = BTreeMap::new();
+        let mut errors: Vec<Diagnostic> = Vec::new();
+        for (index, region) in added.iter().enumerate() {
+            let id = RegionId::new(known + index);
+            let names_failed = |body: RegionId| body.index() >= known && !map.contains_key(&body);
+            if region.nodes.values().filter_map(|node| node.op.body()).any(names_failed) {
+                continue;
+            }
+            match self.region(region, &map) {
+                Ok(region) => {
+                    map.insert(id, self.graph.add(region));
+                }
+                Err(found) if errors.is_empty() => errors = found,
+                Err(_) => {}
+            }
+        }
+        let forms = rule.forms.into_iter().filter_map(|(name, region)| Some((name, *map.get(&region)?)));
+        rule.forms = forms.collect();
+        if rule.forms.is_empty() {
+            return Err(errors);
+        }
+        self.loops.insert(wanted.clone(), rule.clone());
+        Ok(rule)
+    }
+
+    /// What a `pullback` or `pushforward` gives, as a tuple.
+    pub(super) fn turn(
+        &mut self,
+        region: &mut Region,
+        op: &Op,
+        operands: &[NodeId],
+        place: &Provenance,
+    ) -> Result<NodeId, Vec<Diagnostic>> {
+        let (Op::Pullback { by, body, .. } | Op::Pushforward { by, body, .. }) = op else {
+            unreachable!("bug in bpc: a turn of a loop is wanted")
+        };
+        let provenance = backward(place);
+        let body = self.graph.regions[*body].clone();
+        let (arguments, directions) = operands.split_at(body.inputs.len());
+        let mut inputs = arguments.to_vec();
+        // A node of its own for each input, so that one value in two places has two cotangents.
+        for input in by {
+            let node = inputs[*input as usize];
+            let shape = region.tensor(node).shape.clone();
+            inputs[*input as usize] = push(region, Op::Reshape { shape }, &[node], provenance);
+        }
+        let targets: Vec<NodeId> = by.iter().map(|input| inputs[*input as usize]).collect();
+        let results = self.inline(region, &body, &inputs);
+        let parts: Vec<NodeId> = match op {
+            Op::Pullback { from, discrete, .. } => {
+                let seeds: Vec<(NodeId, NodeId)> =
+                    from.iter().zip(directions).map(|(result, seed)| (results[*result as usize], *seed)).collect();
+                let discrete: Vec<NodeId> = discrete.iter().map(|input| inputs[*input as usize]).collect();
+                let found = self.sweep(region, &seeds, &targets, &discrete)?;
+                let mut parts = Vec::new();
+                for target in &targets {
+                    let ty = region.tensor(*target).clone();
+                    parts.push(found.get(target).copied().unwrap_or_else(|| zeros(region, &ty, provenance)));
+                }
+                parts
+            }
+            Op::Pushforward { of, .. } => {
+                // The vjp is linear in its cotangent; the vjp of that is the tangent. It is the same at any cotangent.
+                let mut seeds = Vec::new();
+                for result in of {
+                    let node = results[*result as usize];
+                    let ty = region.tensor(node).clone();
+                    seeds.push((node, zeros(region, &ty, provenance)));
+                }
+                let found = self.sweep(region, &seeds, &targets, &[])?;
+                let tangents: Vec<(NodeId, NodeId)> = targets
+                    .iter()
+                    .zip(directions)
+                    .filter_map(|(target, tangent)| Some((*found.get(target)?, *tangent)))
+                    .collect();
+                let cotangents: Vec<NodeId> = seeds.iter().map(|(_, seed)| *seed).collect();
+                let found = self.sweep(region, &tangents, &cotangents, &[])?;
+                cotangents.iter().map(|seed| found.get(seed).copied().unwrap_or(*seed)).collect()
+            }
+            _ => unreachable!("bug in bpc: a turn of a loop is wanted"),
+        };
+        Ok(push(region, Op::Tuple {}, &parts, provenance))
+    }
+
+    /// What a `vjps` sends to its operands: its derivative is that of its rule.
+    pub(super) fn second_vjps(
+        &mut self,
+        region: &mut Region,
+        id: NodeId,
+        values: &[NodeId],
+        arrived: &[NodeId],
+        activity: &Activity,
+    ) -> Result<Vec<(NodeId, NodeId)>, Vec<Diagnostic>> {
+        let node = region.nodes[id].clone();
+        let Op::Vjps { of, rule, estimator, types, body } = &node.op else {
+            unreachable!("bug in bpc: a vjps is wanted")
+        };
+        if *estimator {
+            return Err(vec![diagnose::second_derivative(&node.provenance, of, rule)]);
+        }
+        let indices: Vec<u32> = (0..types.len() as u32).collect();
+        let by: Vec<u32> = (0..node.operands.len() as u32)
+            .filter(|place| activity.active.contains(&node.operands[*place as usize]))
+            .collect();
+        let (body, gives) = self.vjp_of_region(*body, &indices, &by)?;
+        let mut operands = node.operands.clone();
+        operands.extend_from_slice(values);
+        operands.extend_from_slice(arrived);
+        let operand = |place: &u32| node.operands[*place as usize];
+        let types = gives.iter().map(|place| region.tensor(operand(place)).clone()).collect();
+        let provenance = backward(&node.provenance);
+        let op = Op::Vjps { of: format!("vjp.{of}"), rule: rule.clone(), estimator: false, types, body };
+        let sent = push(region, op, &operands, provenance);
+        let mut contributions = Vec::new();
+        for (index, place) in gives.iter().enumerate() {
+            let cotangent = push(region, Op::Project { index: index as u32 }, &[sent], provenance);
+            contributions.push((operand(place), cotangent));
+        }
+        Ok(contributions)
     }
 }
 

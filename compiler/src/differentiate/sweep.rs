@@ -56,7 +56,7 @@ impl Pass<'_> {
                 continue;
             }
             let node = region.nodes[id].clone();
-            if let Op::Scan { .. } = node.op {
+            if let Op::Scan { .. } | Op::Via { .. } = node.op {
                 if let Err(mut found) = self.scan_vjp(region, id, &activity, &mut cotangents) {
                     errors.append(&mut found);
                 }
@@ -68,6 +68,16 @@ impl Pass<'_> {
                 if arrived.iter().all(Option::is_none) {
                     continue;
                 }
+                if let Op::Forms {} = node.op {
+                    // All forms are equal: the derivative of the first one is that of each.
+                    for (part, cotangent) in arrived.into_iter().enumerate() {
+                        if let Some(cotangent) = cotangent {
+                            let part = (node.operands[0], part as u32);
+                            add_part(region, &mut cotangents, part, cotangent, &node.provenance);
+                        }
+                    }
+                    continue;
+                }
                 if let Op::Tuple {} = node.op {
                     for (operand, cotangent) in node.operands.iter().zip(arrived) {
                         if let Some(cotangent) = cotangent {
@@ -77,7 +87,11 @@ impl Pass<'_> {
                     continue;
                 }
                 let (values, arrived) = parts_of(region, id, types, &arrived);
-                match self.use_rule(region, id, &values, &arrived, &activity) {
+                let contributions = match &node.op {
+                    Op::Vjps { .. } => self.second_vjps(region, id, &values, &arrived, &activity),
+                    _ => self.use_rule(region, id, &values, &arrived, &activity),
+                };
+                match contributions {
                     Ok(contributions) => {
                         for (operand, contribution) in contributions {
                             cotangents.add(region, operand, contribution, backward(&node.provenance));
@@ -136,7 +150,9 @@ impl Pass<'_> {
                 if *estimator {
                     return Err(vec![diagnose::second_derivative(&node.provenance, of, rule)]);
                 }
-                let nested = self.vjp_of_region(*body, *index)?;
+                let floats = (0..node.operands.len() as u32)
+                    .filter(|place| region.tensor(node.operands[*place as usize]).dtype.is_float());
+                let nested = self.vjp_of_region(*body, &[*index], &floats.collect::<Vec<_>>())?;
                 (format!("vjp.{of}"), rule.clone(), false, nested, node.operands.clone())
             }
             op => {

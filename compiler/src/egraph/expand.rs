@@ -89,7 +89,8 @@ impl Loader<'_> {
         if let Op::Scan { body, .. } = &mut op {
             *body = *self.bodies.get(body).expect("bug in bpc: a scan whose body is not optimised yet");
         }
-        assert!(!matches!(op, Op::Grad { .. }), "bug in bpc: a grad is left after differentiation");
+        let before = matches!(op, Op::Grad { .. } | Op::Pullback { .. } | Op::Pushforward { .. });
+        assert!(!before, "bug in bpc: {} is left after differentiation", op.name());
         if let Op::Project { index } = op
             && let Some(part) = self.part(children[0], index)
         {
@@ -109,6 +110,17 @@ impl Loader<'_> {
                 let result = self.graph.regions[*body].results[*index as usize].node;
                 ("expand-vjp", self.instantiate(*body, &term.children, &[result], false)[0])
             }
+            Op::Vjps { body, .. } => {
+                let results: Vec<NodeId> = self.graph.regions[*body].results.iter().map(|output| output.node).collect();
+                let parts = self.instantiate(*body, &term.children, &results, false);
+                let op = self.egraph.analysis.ops.intern(Op::Tuple {});
+                ("expand-vjps", self.egraph.add(Term { op, children: parts }))
+            }
+            Op::Via { .. } => ("expand-via", term.children[0]),
+            Op::Forms {} => {
+                let forms = &term.children[1..];
+                ("expand-forms", forms.iter().fold(term.children[0], |one, other| self.equal(one, *other)))
+            }
             _ => return class,
         };
         *self.expanded.entry(name).or_default() += 1;
@@ -117,10 +129,16 @@ impl Loader<'_> {
         self.egraph.find(class)
     }
 
-    /// The part of a value that was put together by `tuple`.
-    fn part(&self, class: Id, index: u32) -> Option<Id> {
+    /// The part of a value that was put together by `tuple`; in several forms, what is equal in all of them.
+    fn part(&mut self, class: Id, index: u32) -> Option<Id> {
         let is_tuple = |term: &&Term| matches!(self.egraph.analysis.ops[term.op], Op::Tuple {});
-        let tuple = self.egraph[class].nodes.iter().find(is_tuple)?;
-        Some(self.egraph.find(tuple.children[index as usize]))
+        let parts: Vec<Id> =
+            self.egraph[class].nodes.iter().filter(is_tuple).map(|tuple| tuple.children[index as usize]).collect();
+        parts.into_iter().reduce(|one, other| self.equal(one, other))
+    }
+
+    fn equal(&mut self, one: Id, other: Id) -> Id {
+        self.egraph.union(one, other);
+        self.egraph.find(one)
     }
 }

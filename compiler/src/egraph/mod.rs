@@ -115,7 +115,7 @@ fn executed_regions(graph: &Graph) -> BTreeSet<RegionId> {
                     executed.insert(*body);
                     *body
                 }
-                Op::Vjp { body, .. } => *body,
+                Op::Vjp { body, .. } | Op::Vjps { body, .. } => *body,
                 _ => continue,
             };
             if seen.insert(named) {

@@ -49,6 +49,9 @@ fn meaning(name: &str) -> &'static str {
     match name {
         "expand-vjp" => "a gradient is what its rule computes",
         "expand-ruled" => "a call under a rule is its value",
+        "expand-vjps" => "what a loop sends back is what its rule computes",
+        "expand-via" => "a loop under a rule is the loop",
+        "expand-forms" => "all exact forms of a rule are equal",
         "expand-stop" => "stop(x) = x once gradients are taken",
         _ => rules::all().find(|rule| rule.name == name).map_or("", |rule| rule.doc),
     }

@@ -213,6 +213,7 @@ fn first_value(init: &Graph, seed: u64) -> Result<Tensor, String> {
 fn estimator(graph: &Graph) -> Option<String> {
     graph.regions.values().flat_map(|region| region.nodes.values()).find_map(|node| match &node.op {
         Op::Ruled { of, rule, estimator: true, .. } => Some(format!("{rule} of {of}")),
+        Op::Via { rule, estimator: true, .. } => Some(format!("{rule} of scan")),
         _ => None,
     })
 }

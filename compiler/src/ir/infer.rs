@@ -431,6 +431,66 @@ pub fn vjp(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     sized(op, ty.dtype, ty.shape.clone())
 }
 
+/// The types that stand in the attribute.
+pub fn vjps(op: &Op, operands: &[&Type]) -> Result<Type, String> {
+    let (Op::Vjps { types, .. } | Op::Pushforward { types, .. }) = op else { return Err(misplaced(op)) };
+    for index in 0..operands.len() {
+        tensor(op, operands, index)?;
+    }
+    if let Some(ty) = types.iter().find(|ty| !ty.dtype.is_float()) {
+        return Err(format!("{}: gives floats, not {ty}", op.name()));
+    }
+    let types = types.iter().map(|ty| sized_tensor(op, ty.dtype, ty.shape.clone()));
+    Ok(Type::Tuple(types.collect::<Result<_, _>>()?))
+}
+
+/// The type that all operands have.
+pub fn forms(op: &Op, operands: &[&Type]) -> Result<Type, String> {
+    let [first, others @ ..] = operands else { return Err(format!("{}: there is no form", op.name())) };
+    match others.iter().find(|ty| *ty != first) {
+        Some(other) => Err(format!("{}: one form is {first} and another one {other}", op.name())),
+        None => Ok((*first).clone()),
+    }
+}
+
+/// The type of the loop.
+pub fn via(op: &Op, operands: &[&Type]) -> Result<Type, String> {
+    match operands[0] {
+        Type::Tensor(ty) => Err(format!("{}: the operand is one tensor ({ty}) and should be a loop", op.name())),
+        tuple => Ok(tuple.clone()),
+    }
+}
+
+/// The types of the inputs whose cotangents are given.
+pub fn pullback(op: &Op, operands: &[&Type]) -> Result<Type, String> {
+    let Op::Pullback { by, from, .. } = op else { return Err(misplaced(op)) };
+    let Some(inputs) = operands.len().checked_sub(from.len()) else {
+        return Err(format!("{}: has {} operands and {} cotangents", op.name(), operands.len(), from.len()));
+    };
+    let mut types = Vec::with_capacity(by.len());
+    for input in by {
+        if *input as usize >= inputs {
+            return Err(format!("{}: gives the cotangent of input {input}, and there are {inputs}", op.name()));
+        }
+        types.push(float(op, operands, *input as usize)?.clone());
+    }
+    Ok(Type::Tuple(types))
+}
+
+/// The types that stand in the attribute; there is a tangent for each input of `by`.
+pub fn pushforward(op: &Op, operands: &[&Type]) -> Result<Type, String> {
+    let Op::Pushforward { by, .. } = op else { return Err(misplaced(op)) };
+    let Some(inputs) = operands.len().checked_sub(by.len()) else {
+        return Err(format!("{}: has {} operands and {} tangents", op.name(), operands.len(), by.len()));
+    };
+    for (tangent, input) in by.iter().enumerate() {
+        if *input as usize >= inputs || operands[*input as usize] != operands[inputs + tangent] {
+            return Err(format!("{}: the tangent of input {input} has another type", op.name()));
+        }
+    }
+    vjps(op, operands)
+}
+
 /// The type of the tensor by which is differentiated.
 pub fn grad(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     let (loss, wrt) = (float(op, operands, 0)?, float(op, operands, 1)?);

@@ -126,7 +126,12 @@ impl Op {
     /// The region that it names.
     pub fn body(&self) -> Option<RegionId> {
         match self {
-            Op::Scan { body, .. } | Op::Ruled { body, .. } | Op::Vjp { body, .. } => Some(*body),
+            Op::Scan { body, .. }
+            | Op::Ruled { body, .. }
+            | Op::Vjp { body, .. }
+            | Op::Vjps { body, .. }
+            | Op::Pullback { body, .. }
+            | Op::Pushforward { body, .. } => Some(*body),
             _ => None,
         }
     }
@@ -134,7 +139,12 @@ impl Op {
     /// The same, to let it name another one.
     pub fn body_mut(&mut self) -> Option<&mut RegionId> {
         match self {
-            Op::Scan { body, .. } | Op::Ruled { body, .. } | Op::Vjp { body, .. } => Some(body),
+            Op::Scan { body, .. }
+            | Op::Ruled { body, .. }
+            | Op::Vjp { body, .. }
+            | Op::Vjps { body, .. }
+            | Op::Pullback { body, .. }
+            | Op::Pushforward { body, .. } => Some(body),
             _ => None,
         }
     }
@@ -325,6 +335,25 @@ op_table! {
     Vjp "vjp" (..) {
         of: String, rule: String, index: u32, estimator: bool, ty: TensorType, body: RegionId
     } Marker, infer::vjp;
+    /// All results of the rule `body` at once (see `vjp`), as a tuple: what a loop sends to its operands. `types` are
+    /// the types of these results.
+    Vjps "vjps" (..) {
+        of: String, rule: String, estimator: bool, types: Vec<TensorType>, body: RegionId
+    } Marker, infer::vjps;
+    /// One value, computed in several exact ways: all operands are equal. Expansion makes them one class, of which the
+    /// cheapest stays.
+    Forms "forms" (..) {} Marker, infer::forms;
+    /// The tuple of a loop, whose derivative is the chosen `rule` (with its arguments); `site` is the place of the loop.
+    Via "via" (tuple) { rule: String, site: String, estimator: bool } Marker, infer::via;
+    /// The cotangents of inputs `by` of the region `body`, given those of its results `from`, before differentiation.
+    /// Operands: the inputs of the region, then these cotangents. `discrete` are inputs whose dependence on a trained
+    /// value lies outside.
+    Pullback "pullback" (..) { by: Vec<u32>, from: Vec<u32>, discrete: Vec<u32>, body: RegionId } Marker, infer::pullback;
+    /// The tangents of results `of` of the region `body`, given those of its inputs `by`, before differentiation.
+    /// Operands: the inputs of the region, then these tangents. `types` are the types of the results.
+    Pushforward "pushforward" (..) {
+        by: Vec<u32>, of: Vec<u32>, types: Vec<TensorType>, body: RegionId
+    } Marker, infer::pushforward;
     /// The derivative of a float scalar by `wrt`, before differentiation: lowering of `grad(loss, x)`.
     Grad "grad" (loss wrt) {} Marker, infer::grad;
 }

@@ -15,7 +15,10 @@
 //!    one result for each carry, of its type, and for each stack, of its type without the leading axis.
 //! 8. The body of a `ruled` has inputs of the types of the arguments, of what is kept, of the parts of the value, and
 //!    again of these parts for the cotangents; its results have the types of the arguments whose cotangents they are.
-//! 9. The body of a `vjp` has one input for each operand, of its type, and result `index` has the type of the node.
+//! 9. The body of a `vjp` has one input for each operand, of its type, and result `index` has the type of the node; the
+//!    results of the body of a `vjps` are its parts.
+//! 10. The body of a `pullback` or `pushforward` has the operands before the cotangents or tangents as inputs, and results
+//!     of the types of the cotangents or tangents.
 //!
 //! Leaves out: whether values make sense (an index in range, a division by zero): the op table gives them a meaning.
 
@@ -158,6 +161,20 @@ impl<'a> Verifier<'a> {
                 }
                 return signature("input", &body.inputs, body, &inputs);
             }
+            Op::Vjps { types: results, .. } => {
+                ((0..types.len()).map(operand).collect::<Result<Vec<_>, _>>()?, results.clone())
+            }
+            Op::Pullback { from, .. } => {
+                let inputs = (0..types.len() - from.len()).map(operand).collect::<Result<Vec<_>, _>>()?;
+                let cotangents = (types.len() - from.len()..types.len()).map(operand).collect::<Result<Vec<_>, _>>()?;
+                return signature("input", &body.inputs, body, &inputs)
+                    .and_then(|()| signature("result", &chosen(body, from)?, body, &cotangents));
+            }
+            Op::Pushforward { by, of, types: results, .. } => {
+                let inputs = (0..types.len() - by.len()).map(operand).collect::<Result<Vec<_>, _>>()?;
+                return signature("input", &body.inputs, body, &inputs)
+                    .and_then(|()| signature("result", &chosen(body, of)?, body, results));
+            }
             _ => return Err("bug in bpc: an operation that names no region".to_string()),
         };
         let result_nodes: Vec<NodeId> = body.results.iter().map(|output| output.node).collect();
@@ -238,6 +255,12 @@ impl<'a> Verifier<'a> {
             }
         }
     }
+}
+
+/// The nodes of these results of a region.
+fn chosen(body: &Region, results: &[u32]) -> Result<Vec<NodeId>, String> {
+    let node = |index: &u32| body.results.get(*index as usize).map(|output| output.node);
+    results.iter().map(|index| node(index).ok_or_else(|| format!("there is no result {index}"))).collect()
 }
 
 fn signature(what: &str, nodes: &[NodeId], body: &Region, wanted: &[TensorType]) -> Result<(), String> {

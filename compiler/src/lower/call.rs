@@ -52,6 +52,7 @@ impl<'p> Lowering<'p> {
                 self.call_builtin(builtin, given, via, span)
             }
             Value::Function(Callee::Builtin(builtin)) => self.call_builtin(builtin, given, via, span),
+            Value::Function(Callee::Step(index)) => self.call_step(index, given, span),
             Value::Function(Callee::Item(id)) => {
                 let program = self.program;
                 match program.item(id) {

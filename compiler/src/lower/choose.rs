@@ -79,6 +79,21 @@ impl<'p> Lowering<'p> {
         Ok(None)
     }
 
+    /// The rule that a text names, as the command line writes it; names in it are those of a module.
+    pub fn rule_by_text(
+        &mut self,
+        target: Target,
+        name: &str,
+        text: &str,
+        module: ModuleId,
+        span: Span,
+    ) -> Outcome<Chosen<'p>> {
+        match rule_from_text(text, span) {
+            Ok(rule) => self.named_rule(target, name, &rule, Some(module)),
+            Err(sentence) => self.error("BP0404", format!("`{text}`: {sentence}"), span, "for this call"),
+        }
+    }
+
     fn named_rule(
         &mut self,
         target: Target,

@@ -6,6 +6,7 @@
 //! Leaves out: what statements and expressions mean.
 
 use super::Options;
+use super::loop_rule::LoopStep;
 use super::model::ModelState;
 use super::sizes::SizeNames;
 use super::value::{Origins, Tensor, Value};
@@ -76,7 +77,7 @@ pub(super) enum Turn {
     /// A turn of `repeat`: values for after it.
     Repeat(Vec<(String, Value)>),
     /// The body of a scan: a place for each carry, and the yields.
-    Scan { carries: Vec<(String, TensorType, Option<Tensor>)>, yields: Vec<Tensor> },
+    Scan { carries: Vec<(String, Value, Option<Value>)>, yields: Vec<Value> },
     /// The body of an optimizer.
     Optimizer(Vec<(String, Value, Span)>),
 }
@@ -167,6 +168,8 @@ pub(super) struct Lowering<'p> {
     pub rules: BTreeMap<String, (RegionId, Vec<u32>)>,
     /// Rules whose bodies are being elaborated, outermost first.
     pub active_rules: Vec<ItemId>,
+    /// The steps of the loops whose rules are elaborated.
+    pub steps: Vec<LoopStep>,
     /// What the model has declared so far.
     pub model: ModelState,
 }
@@ -186,6 +189,7 @@ impl<'p> Lowering<'p> {
             sizes: SizeNames::default(),
             rules: BTreeMap::new(),
             active_rules: Vec::new(),
+            steps: Vec::new(),
             model: ModelState::default(),
         }
     }

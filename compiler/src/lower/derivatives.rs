@@ -9,7 +9,7 @@ use super::choose::Chosen;
 use super::context::{Building, Lowering};
 use super::rule::Actual;
 use super::value::Value;
-use crate::differentiate::{DerivativeTable, Rule};
+use crate::differentiate::{DerivativeTable, Loop, LoopRule, Rule};
 use crate::ir::attribute::Attribute;
 use crate::ir::graph::Graph;
 use crate::ir::op::Op;
@@ -17,7 +17,7 @@ use crate::ir::types::TensorType;
 use bpc_lang::builtins;
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{Program, Target};
-use bpc_lang::tree::Item;
+use bpc_lang::tree::{FileId, Item, Span};
 use std::collections::BTreeMap;
 
 /// The derivatives that a program's texts give.
@@ -85,6 +85,22 @@ impl DerivativeTable for Derivatives<'_> {
         let rule = self.elaborate(graph, op, operands, result)?;
         self.known.insert(key, rule.clone());
         Ok(rule)
+    }
+
+    fn loop_rule(
+        &mut self,
+        graph: &mut Graph,
+        wanted: &Loop,
+        place: Option<Span>,
+    ) -> Result<LoopRule, Vec<Diagnostic>> {
+        let options = Options { training: true, ..Options::default() };
+        let mut lowering = Lowering::new(self.program, &options);
+        lowering.building = Vec::<Building>::new();
+        lowering.graph = std::mem::take(graph);
+        let span = place.unwrap_or(Span { file: FileId(0), start: 0, end: 0 });
+        let rule = lowering.loop_rule(wanted, span);
+        *graph = std::mem::take(&mut lowering.graph);
+        rule.map_err(|_| lowering.diagnostics)
     }
 
     fn choices(&self, name: &str) -> Vec<String> {

@@ -32,10 +32,8 @@ impl Lowering<'_> {
             ExprKind::Call(callee, args) => self.call(callee, args, None, span),
             ExprKind::Via(inner, rule) => match &inner.kind {
                 ExprKind::Call(callee, args) => self.call(callee, args, Some(rule), span),
-                _ => {
-                    let title = format!("there is no rule `{}` for scans", rule.name.text);
-                    self.error("BP0404", title, rule.span, "unknown rule")
-                }
+                ExprKind::Scan(scan) => self.scan(scan, Some(rule), span),
+                _ => unreachable!("bug in bpc: `via` behind something that is neither call nor scan"),
             },
             ExprKind::Unary(operator, inner) => {
                 let value = self.expression(inner)?;
@@ -92,7 +90,7 @@ impl Lowering<'_> {
                     }
                 }
             }
-            ExprKind::Scan(scan) => self.scan(scan, span),
+            ExprKind::Scan(scan) => self.scan(scan, None, span),
         }
     }
 

@@ -27,6 +27,7 @@ pub(super) fn mentions(statement: &Statement, names: &mut BTreeSet<String>) {
         Statement::Param { constraint, init, .. } => {
             constraint.iter().chain(init).for_each(|value| expression(value, names));
         }
+        Statement::Form { body, .. } => block(body, names),
         Statement::Repeat { count, body, .. } => {
             expression(count, names);
             block(body, names);

@@ -210,7 +210,7 @@ impl<'p> Lowering<'p> {
     }
 
     /// The rule's own parameters by name.
-    fn rule_parameters(&mut self, chosen: &Chosen<'p>, span: Span) -> Outcome<Vec<(String, Value)>> {
+    pub fn rule_parameters(&mut self, chosen: &Chosen<'p>, span: Span) -> Outcome<Vec<(String, Value)>> {
         let name = rule_name(chosen.rule);
         let path = self.frames.last().map_or_else(Vec::new, Frame::site);
         self.frames.push(Frame::new(chosen.id.module, FrameKind::Rule, path));
@@ -452,6 +452,12 @@ impl<'p> Lowering<'p> {
                         result?;
                     }
                 }
+                Statement::Form { span, .. } => {
+                    self.report(
+                        Diagnostic::error("BP0301", "forms are for rules of `scan`", *span, "out of place")
+                            .with_help("write its `grad` lines without `form`"),
+                    );
+                }
                 Statement::Result { span, .. } => {
                     self.report(Diagnostic::error(
                         "BP0301",
@@ -513,7 +519,7 @@ pub(super) fn rule_name(rule: &Rule) -> String {
 }
 
 /// A rule with its arguments.
-fn rule_text(rule: &Rule, own: &[(String, Value)]) -> String {
+pub(super) fn rule_text(rule: &Rule, own: &[(String, Value)]) -> String {
     let name = rule_name(rule);
     let of = |param: &bpc_lang::tree::Param| {
         let value = own.iter().find(|(known, _)| *known == param.name.text);

@@ -69,8 +69,8 @@ impl Lowering<'_> {
                 }
             }
             Statement::Result { value, .. } => self.expression(value).map(Some),
-            Statement::Keep { span, .. } | Statement::Grad { span, .. } => {
-                self.error("BP0301", "`keep` and `grad` lines stand in rules", *span, "not in a rule")
+            Statement::Keep { span, .. } | Statement::Grad { span, .. } | Statement::Form { span, .. } => {
+                self.error("BP0301", "`keep`, `grad` and `form` lines stand in rules", *span, "not in a rule")
             }
         }
     }

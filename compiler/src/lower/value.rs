@@ -46,6 +46,8 @@ pub(super) enum Callee {
     Item(ItemId),
     /// A primitive.
     Builtin(&'static Builtin),
+    /// One turn of a loop, in a rule for loops.
+    Step(usize),
 }
 
 /// A node with its type and the places that its sizes come from.
@@ -121,6 +123,7 @@ impl Value {
             Value::Dtype(dtype) => dtype.to_string(),
             Value::Function(Callee::Item(item)) => format!("item {}.{}", item.module.0, item.index),
             Value::Function(Callee::Builtin(builtin)) => builtin.name.to_string(),
+            Value::Function(Callee::Step(index)) => format!("step {index}"),
             Value::Tuple(values) => format!("({})", values.iter().map(Value::text).collect::<Vec<_>>().join(", ")),
             Value::Tensor(tensor) => tensor.ty.to_string(),
             Value::Gone(ty, _) => ty.to_string(),

@@ -86,6 +86,7 @@ impl Checker<'_> {
                 self.expr(value);
                 self.grad_line(name);
             }
+            Statement::Form { body, .. } => self.block(body),
             Statement::GradScope { choices, .. } => {
                 for choice in choices {
                     self.choice(choice);
@@ -153,6 +154,9 @@ impl Checker<'_> {
             }
             Statement::Grad { span, .. } => {
                 (self.body == Rule && self.innermost == Loop::None, "grad", RULE_LINES, span)
+            }
+            Statement::Form { span, .. } => {
+                (self.body == Rule && self.innermost == Loop::None, "form", RULE_LINES, span)
             }
             Statement::GradScope { span, .. } => {
                 (self.body == Model && self.innermost == Loop::None, "grad { }", "in a model", span)

@@ -4,7 +4,7 @@
 //! Guarantees: every operation means what the op table says, computed element by element on doubles in row-major order.
 //! `f32` tensors are computed and kept as doubles too: only literals and random numbers are rounded to `f32`, as they
 //! are where they arise. Whole numbers and bools are held exactly, apart from `i64` beyond 2^53, which rounds to the
-//! nearest double. A `ruled` call is its value; a `vjp` runs its rule.
+//! nearest double. A `ruled` call is its value, a `vjp` runs its rule, and of `forms` the first one counts.
 //! Leaves out: speed. Memory is freed after the last use and no operation allocates for each element, so that graphs
 //! of some million elements run.
 
@@ -219,13 +219,17 @@ impl<'a> Interpreter<'a> {
                 _ => Err("bug in bpc: a part of a tensor".to_string()),
             };
         }
-        if let Op::Ruled { .. } = node.op {
+        if let Op::Ruled { .. } | Op::Via { .. } | Op::Forms {} = node.op {
             return values[node.operands[0]].clone().ok_or_else(|| "bug in bpc: a call without value".to_string());
         }
         let operands = node.operands.iter().map(|operand| tensor(values, *operand)).collect::<Result<Vec<_>, _>>()?;
         match &node.op {
             Op::Scan { .. } => Ok(Value::Tuple(self.scan(&node.op, &operands)?)),
             Op::Tuple {} => Ok(Value::Tuple(operands.into_iter().map(Rc::clone).collect())),
+            Op::Pullback { .. } | Op::Pushforward { .. } => {
+                Err(format!("{}: differentiate the graph first", node.op.name()))
+            }
+            Op::Vjps { body, .. } => Ok(Value::Tuple(self.region(*body, operands.into_iter().cloned().collect())?)),
             Op::Vjp { body, index, .. } => {
                 let mut results = self.region(*body, operands.into_iter().cloned().collect())?;
                 Ok(Value::Tensor(results.swap_remove(*index as usize)))

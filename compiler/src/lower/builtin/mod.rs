@@ -42,6 +42,11 @@ impl Arguments<'_> {
     }
 }
 
+/// The arguments of a primitive that has only required ones.
+fn given_places(places: &[Option<Given>]) -> Vec<Given> {
+    places.iter().flatten().cloned().collect()
+}
+
 impl Lowering<'_> {
     /// The value of a call of a primitive.
     pub fn builtin(&mut self, builtin: &'static Builtin, places: &[Option<Given>], span: Span) -> Outcome<Value> {
@@ -88,6 +93,9 @@ impl Lowering<'_> {
             (_, "stop") => self.stop(&arguments),
             (_, "opaque") => self.opaque(&arguments),
             (_, "grad") => self.derivative(&arguments),
+            (_, "pullback") => self.pullback(&given_places(places), span),
+            (_, "pushforward") => self.pushforward(&given_places(places), span),
+            (_, "trained") => self.trained(&given_places(places)[0]),
             (_, "len" | "prod") => self.of_list(&arguments),
             (_, "plus" | "minus") => self.entrywise(&arguments),
             (_, "invert") => self.invert(&arguments),

@@ -114,8 +114,7 @@ impl Lowering<'_> {
         let x = self.tensor(arguments, "x")?;
         let axis = self.integer(arguments, "axis", 0)?;
         let axis = self.axis(arguments, axis, x.ty.rank())?;
-        let result = self.emit(Op::Reverse { axis }, &[&x], arguments.span)?;
-        Ok(Value::Tensor(Lowering::with_origins(result, x.origins)))
+        self.reversed(&x, axis, arguments.span).map(Value::Tensor)
     }
 
     pub(super) fn windows(&mut self, arguments: &Arguments) -> Outcome<Value> {
