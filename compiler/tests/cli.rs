@@ -102,7 +102,9 @@ fn saved_parameters_measure_as_training_said() {
 
 #[test]
 fn check_is_silent_on_examples_and_names_errors() {
-    for example in ["digits", "mnist", "mnist_conv", "char_transformer", "vae", "pendulum"] {
+    for example in
+        ["digits", "mnist", "mnist_conv", "char_transformer", "vae", "pendulum", "cascaded_tanks", "silverbox"]
+    {
         let _ = prints(&["check", &format!("examples/{example}.bp")]);
     }
     let folder = folder("check");
