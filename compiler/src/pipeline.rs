@@ -69,23 +69,28 @@ fn check(pass: &str, graph: &Graph) {
 }
 
 /// What only differentiation finds wrong with a program that passed all other checks: each model is elaborated as a training
-/// step, with a stand-in for every dim that data would give. A model that does not fit the stand-ins is passed over.
+/// step, with a stand-in for every dim that data would give. A model that fits none of the stand-ins is passed over.
 pub fn check_gradients(program: &Program) -> Vec<Diagnostic> {
-    /// Most assertions about sizes, such as a number of heads, hold for it.
-    const STAND_IN: i64 = 64;
+    /// Most assertions about sizes, such as a number of heads, hold for one of them.
+    const STAND_INS: [i64; 4] = [64, 60, 210, 1];
     let mut diagnostics = Vec::new();
     for item in &program.modules[Program::ROOT.0 as usize].items {
         let Item::Model(model) = item else { continue };
         let name = &model.name.text;
         let Ok(signature) = lower::signature(program, Some(name)) else { continue };
         let dims = signature.inputs.iter().flat_map(|input| &input.dims);
-        let open = dims.filter_map(|dim| match dim {
-            SignatureDim::Name(dim) if !signature.settings.contains(dim) => Some((dim.clone(), STAND_IN)),
-            _ => None,
+        let open: Vec<&String> = dims
+            .filter_map(|dim| match dim {
+                SignatureDim::Name(dim) if !signature.settings.contains(dim) => Some(dim),
+                _ => None,
+            })
+            .collect();
+        let lowered = STAND_INS.iter().find_map(|size| {
+            let sizes = open.iter().map(|dim| ((*dim).clone(), *size)).collect();
+            let options = Options { model: Some(name.clone()), sizes, training: true, ..Options::default() };
+            lower::lower(program, &options).ok()
         });
-        let options =
-            Options { model: Some(name.clone()), sizes: open.collect(), training: true, ..Options::default() };
-        if let Ok(lowered) = lower::lower(program, &options)
+        if let Some(lowered) = lowered
             && let Err(found) = differentiate(&lowered.graph, &mut Derivatives::new(program))
         {
             diagnostics.extend(found);

@@ -250,3 +250,92 @@ fn bench_times_its_own_step_where_no_peer_is() {
     let errors = String::from_utf8_lossy(&output.stderr).to_string();
     assert!(errors.contains("entry 1") && errors.contains("`inputs` is missing"), "{errors}");
 }
+
+/// A model that takes four rows at a time, over a table of so many.
+fn four_rows(folder: &Path, rows: usize, entries: &str) -> String {
+    let table: String = (0..rows).map(|row| format!("{row},{}\n", 2 * row)).collect();
+    write(folder, "rows.csv", &format!("x,y\n{table}"));
+    let text = format!(
+        "use std.optim {{ sgd }}
+model line {{
+    in x: f32[4]
+    in y: f32[4]
+    param slope: f32[] ~ constant(2)
+    out largest = max(x)
+    minimize mean(square(slope * x - y)) using sgd(lr = 0.001)
+}}
+train line {{
+    data csv(\"rows.csv\", x = \"x\", y = \"y\"{entries}
+    shuffle false
+}}
+"
+    );
+    write(folder, "line.bp", &text)
+}
+
+#[test]
+fn a_model_of_whole_batches_leaves_rows_out_and_says_so() {
+    let folder = folder("whole");
+    let program = four_rows(&folder, 10, ")");
+    let output = bpc(&["train", &program]);
+    let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.starts_with("2 steps"), "{text}{notes}");
+    // The mean over rows 0 to 3 and 4 to 7: rows 8 and 9 were not seen.
+    assert_eq!(metric(&text, "largest"), 5.0, "{text}");
+    assert!(notes.contains("2 of 10 rows of the training data fill no batch of 4"), "{notes}");
+
+    let params = write(&folder, "params.json", r#"{"slope": {"shape": [], "dtype": "float32", "data": 2}}"#);
+    let output = bpc(&["eval", &program, "--params", &params]);
+    let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(text.starts_with("8 rows: ") && metric(&text, "largest") == 5.0, "{text}{notes}");
+    assert!(notes.contains("2 of 10 rows of the evaluation data fill no batch of 4"), "{notes}");
+
+    // With a split of 6 and 4 rows nothing of the evaluation is left out.
+    let program = four_rows(&folder, 10, ", split = 0.6)");
+    let output = bpc(&["train", &program]);
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && notes.contains("2 of 6 rows of the training data"), "{notes}");
+    assert!(!notes.contains("evaluation data"), "{notes}");
+
+    fails(1, &["train", &four_rows(&folder, 3, ")")], &["3 rows do not fill one batch of 4"]);
+    fails(1, &["train", &four_rows(&folder, 10, ", split = 0.7)")], &["3 rows do not fill one batch of 4"]);
+    fails(1, &["train", &four_rows(&folder, 10, ")\n    batch 5")], &["batches of 4 rows", "`batch` is 5"]);
+    fails(1, &["train", &four_rows(&folder, 8, ")"), "--batch", "8"], &["batches of 4 rows", "`batch` is 8"]);
+}
+
+#[test]
+fn a_dim_that_is_set_fixes_the_batch() {
+    let folder = folder("set_batch");
+    let text = format!("{SMALL}\ntrain small {{ data csv(\"rows.csv\") }}\n");
+    let program = write(&folder, "small.bp", &text);
+    write(&folder, "rows.csv", "x\n1\n2\n3\n4\n5\n");
+    let output = bpc(&["train", &program, "--set", "B=2"]);
+    let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(text.starts_with("2 steps") && notes.contains("1 of 5 rows"), "{text}{notes}");
+}
+
+#[test]
+fn wrong_train_blocks_are_shown_at_their_place() {
+    let folder = folder("train_block");
+    for (source, place, words) in [
+        ("csv(\"rows.csv\", split = 1.5)", "split = 1.5", "between 0 and 1"),
+        ("csv(\"rows.csv\", z = \"x\")", "z = ", "no input `z`"),
+        ("csv(\"rows.csv\", x = 3)", "3)", "name of a column"),
+        ("csv(x = \"x\")", "csv(", "path of a file first"),
+        ("npz(\"a.npz\", \"b.npz\")", "\"b.npz\"", "one path"),
+        ("text(\"a.txt\", target = \"x\")", "text(", "input = "),
+        ("text(\"a.txt\", input = \"x\", lenght = 3)", "lenght", "no keyword `lenght`"),
+        ("idx()", "idx(", "a file for each input"),
+        ("csv(\"rows.csv\")\n    epochs -1", "-1", "not negative"),
+        ("csv(\"rows.csv\")\n    shuffle 1", "1\n", "true or false"),
+    ] {
+        let text = format!("{SMALL}\ntrain small {{\n    data {source}\n}}\n");
+        let program = write(&folder, "small.bp", &text);
+        let before =
+            &text[..text.find("train small").unwrap() + text[text.find("train small").unwrap()..].find(place).unwrap()];
+        let line = format!("small.bp:{}:", before.lines().count());
+        for command in ["check", "train"] {
+            fails(1, &[command, &program], &["BP0312", words, &line]);
+        }
+    }
+}

@@ -218,5 +218,5 @@ fn g(x) { sum(x, axis = None) }
 fn h(x) { torch.relu(x) }
 "
     ));
-    insta::assert_snapshot!(said("use std.nn { dense, mse, adam }\n"));
+    insta::assert_snapshot!(said("use std.nn { dense, square, adam }\n"));
 }

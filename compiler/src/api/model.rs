@@ -78,6 +78,11 @@ impl Model {
         self
     }
 
+    /// A size or setting that [`Model::set`] gave.
+    pub fn size(&self, name: &str) -> Option<i64> {
+        self.options.sizes.get(name).copied()
+    }
+
     /// Chooses a gradient rule: `sample_onehot=reinmax`, `linear in blocks.*=wht(k = 2)`.
     ///
     /// # Errors
@@ -139,11 +144,35 @@ impl Model {
         training: bool,
         passed: &mut dyn FnMut(&'static str),
     ) -> Result<Compilation, Error> {
+        let options = self.solved(inputs, training)?;
+        pipeline::compile_observed(&self.program, &options, passed).map_err(|diagnostics| self.error(diagnostics))
+    }
+
+    /// The options with the sizes that inputs of these shapes imply.
+    fn solved(&self, inputs: &BTreeMap<String, TensorType>, training: bool) -> Result<Options, Error> {
         let mut options = self.options.clone();
         options.training = training;
         options.sizes = lower::solve_dims(&self.program, options.model.as_deref(), &options.sizes, inputs)
             .map_err(|diagnostics| self.error(diagnostics))?;
-        pipeline::compile_observed(&self.program, &options, passed).map_err(|diagnostics| self.error(diagnostics))
+        Ok(options)
+    }
+
+    /// Gives a state the places and first values of a compilation. What was loaded under a name that only training knows
+    /// (a parameter inside `if training`) is kept for it.
+    pub(super) fn prepare(
+        &self,
+        state: &mut State,
+        compilation: &Compilation,
+        inputs: &BTreeMap<String, TensorType>,
+        training: bool,
+    ) -> Result<(), Error> {
+        state.prepare(compilation)?;
+        if state.has_unplaced() && !training {
+            let options = self.solved(inputs, true)?;
+            let lowered = lower::lower(&self.program, &options).map_err(|diagnostics| self.error(diagnostics))?;
+            state.keep(&lowered.parameters)?;
+        }
+        state.refuse_unplaced()
     }
 
     /// A handle that runs the model; code is generated for each shape when it first comes.
@@ -175,9 +204,10 @@ impl Model {
     /// As for a compiled evaluation.
     pub fn interpret(&self, state: &mut State, inputs: &Tensors) -> Result<Tensors, Error> {
         self.check_names(inputs)?;
-        let types = inputs.iter().map(|(name, tensor)| (name.to_string(), tensor_type(tensor))).collect();
+        let types: BTreeMap<_, _> =
+            inputs.iter().map(|(name, tensor)| (name.to_string(), tensor_type(tensor))).collect();
         let compilation = self.compile(&types, false)?;
-        state.prepare(&compilation)?;
+        self.prepare(state, &compilation, &types, false)?;
         let mut values = BTreeMap::new();
         let kept = state.all();
         for (name, tensor) in inputs.iter().chain(kept.iter().map(|(name, tensor)| (*name, tensor))) {

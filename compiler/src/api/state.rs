@@ -1,7 +1,8 @@
 //! What lives from step to step: parameters, optimiser state, the seed and the number of the step.
 //!
-//! Expects: layouts of compiled programs whose state blocks agree where they share a name.
-//! Guarantees: parameters are initialised once, from the seed alone; a loaded tensor has the type of its place.
+//! Expects: compiled programs that agree about the type of what they share by name.
+//! Guarantees: parameters are initialised once, from the seed alone; a loaded tensor has the type of its place; what a
+//! program does not know keeps its value, so that training and evaluation may have different parameters.
 //! Leaves out: files (`bpc_runtime::checkpoint`).
 
 use super::error::Error;
@@ -10,7 +11,9 @@ use crate::codegen::jit::AlignedBytes;
 use crate::ir::graph::Graph;
 use crate::ir::interpret::{self, Tensor};
 use crate::ir::types::{Dtype, TensorType};
-use crate::kernel::ir::{BufferRole, Place};
+use crate::kernel::ir::{BufferRole, Place, Program};
+use crate::kernel::plan::ALIGNMENT;
+use crate::lower::Parameter;
 use crate::pipeline::Compilation;
 use bpc_runtime::tensor::{Element, HostTensor};
 use std::collections::BTreeMap;
@@ -66,46 +69,33 @@ impl State {
         self.places.iter().map(|(name, place)| (name.as_str(), read(&self.block, place.offset, &place.ty))).collect()
     }
 
-    /// Makes room for what a program keeps, and initialises what is new.
+    /// Whether everything that a program keeps lies where it looks for it.
+    pub(super) fn fits(&self, compilation: &Compilation) -> bool {
+        self.pending.is_empty()
+            && places(&compilation.kernels)
+                .all(|(name, place)| self.places.get(name).is_some_and(|known| *known == place))
+    }
+
+    /// Lays the state out as a program wants it, and initialises what is new.
     pub(super) fn prepare(&mut self, compilation: &Compilation) -> Result<(), Error> {
         let program = &compilation.kernels;
         let lowered = &compilation.lowered;
-        let mut fresh = Vec::new();
-        for buffer in program.buffers.values() {
-            let (Place::State(offset), BufferRole::Parameter | BufferRole::State) = (buffer.place, buffer.role) else {
-                continue;
-            };
-            let place = StatePlace {
-                offset: offset as usize,
-                ty: buffer.ty.clone(),
-                parameter: buffer.role == BufferRole::Parameter,
-            };
-            match self.places.get(&buffer.name) {
-                Some(known) if *known == place => {}
-                Some(known) if known.ty == place.ty => {
-                    return Err(Error::Call(format!(
-                        "`{}` lies elsewhere here: training and evaluation must have the same parameters in the same order; \
-                         declare none inside `if training`",
-                        buffer.name
-                    )));
-                }
-                Some(known) => {
-                    return Err(Error::Call(format!(
-                        "`{}` is {} here and was {} before; sizes of parameters may not depend on the shapes of the inputs",
-                        buffer.name, place.ty, known.ty
-                    )));
-                }
-                None => {
-                    self.places.insert(buffer.name.clone(), place);
-                    fresh.push(buffer.name.clone());
-                }
+        for (name, place) in places(program) {
+            if let Some(known) = self.places.get(name)
+                && known.ty != place.ty
+            {
+                return Err(Error::Call(format!(
+                    "`{name}` is {} here and was {} before; sizes of parameters may not depend on the shapes of the inputs",
+                    place.ty, known.ty
+                )));
             }
         }
-        if (program.state_bytes as usize) > self.block.len() {
-            let mut block = AlignedBytes::zeros(program.state_bytes as usize);
-            block.elements_mut::<u8>(0, self.block.len()).copy_from_slice(self.block.elements(0, self.block.len()));
-            self.block = block;
-        }
+        let fresh: Vec<String> =
+            places(program).map(|(name, _)| name).filter(|name| !self.places.contains_key(*name)).cloned().collect();
+        self.lay_out(
+            places(program).map(|(name, place)| (name.clone(), place)).collect(),
+            program.state_bytes as usize,
+        );
         for name in fresh {
             let place = self.places[&name].clone();
             if let Some(tensor) = self.pending.remove(&name) {
@@ -132,10 +122,50 @@ impl State {
                 write(&mut self.block, place.offset, &place.ty, &host_tensor(&value));
             }
         }
-        if let Some(name) = self.pending.keys().next() {
-            return Err(self.unknown(name));
+        Ok(())
+    }
+
+    /// Moves everything to new places; what has none there lies behind `bytes`, where a program that does not know it
+    /// leaves it alone.
+    fn lay_out(&mut self, mut places: BTreeMap<String, StatePlace>, bytes: usize) {
+        let mut end = bytes;
+        for (name, old) in &self.places {
+            if !places.contains_key(name) {
+                places.insert(name.clone(), StatePlace { offset: end, ..old.clone() });
+                end += (old.ty.bytes() as usize).next_multiple_of(ALIGNMENT as usize);
+            }
+        }
+        let mut block = AlignedBytes::zeros(end);
+        for (name, old) in &self.places {
+            let bytes = old.ty.bytes() as usize;
+            let value: &[u8] = self.block.elements(old.offset, bytes);
+            block.elements_mut(places[name].offset, bytes).copy_from_slice(value);
+        }
+        (self.places, self.block) = (places, block);
+    }
+
+    /// Whether something was loaded that has no place yet.
+    pub(super) fn has_unplaced(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Keeps what was loaded for those of these parameters that have no place.
+    pub(super) fn keep(&mut self, parameters: &[Parameter]) -> Result<(), Error> {
+        for parameter in parameters {
+            let Some(tensor) = self.pending.remove(&parameter.name) else { continue };
+            let place = StatePlace { offset: self.block.len(), ty: parameter.ty.clone(), parameter: true };
+            let end = place.offset + (place.ty.bytes() as usize).next_multiple_of(ALIGNMENT as usize);
+            let mut places = self.places.clone();
+            places.insert(parameter.name.clone(), place);
+            self.lay_out(places, end);
+            self.write(&parameter.name, &tensor)?;
         }
         Ok(())
+    }
+
+    /// Nothing may be left that has no place.
+    pub(super) fn refuse_unplaced(&self) -> Result<(), Error> {
+        self.pending.keys().next().map_or(Ok(()), |name| Err(self.unknown(name)))
     }
 
     fn write(&mut self, name: &str, tensor: &HostTensor) -> Result<(), Error> {
@@ -155,6 +185,17 @@ impl State {
             self.places.iter().filter(|(_, place)| place.parameter).map(|(name, _)| name.as_str()).collect();
         Error::Call(format!("the model has no parameter `{name}`; it has: {}", known.join(", ")))
     }
+}
+
+/// The state buffers of a program by name.
+fn places(program: &Program) -> impl Iterator<Item = (&String, StatePlace)> {
+    program.buffers.values().filter_map(|buffer| match (buffer.place, buffer.role) {
+        (Place::State(offset), BufferRole::Parameter | BufferRole::State) => {
+            let parameter = buffer.role == BufferRole::Parameter;
+            Some((&buffer.name, StatePlace { offset: offset as usize, ty: buffer.ty.clone(), parameter }))
+        }
+        _ => None,
+    })
 }
 
 fn initial_value(graph: &Graph, seed: u64) -> Result<Tensor, String> {

@@ -31,7 +31,7 @@ pub enum Mode {
 /// ```
 /// use ndarray::{array, Array2};
 /// let program = "
-/// use std.nn { dense }
+/// use std.nn { dense, mse }
 /// use std.optim { sgd }
 /// model line {
 ///     in x: f32[B, 1]
@@ -107,7 +107,10 @@ impl Step {
         let Some(special) = self.specialisations.get_mut(&key) else {
             unreachable!("bug in bpc: the specialisation was just made")
         };
-        state.prepare(&special.compilation)?;
+        if !state.fits(&special.compilation) {
+            let types = key.1.iter().cloned().collect();
+            self.model.prepare(state, &special.compilation, &types, mode == Mode::Train)?;
+        }
         for (name, offset, ty) in &special.inputs {
             let given = inputs.get(name).ok_or_else(|| Error::Call(format!("the input `{name}` ({ty}) is missing")))?;
             if given.shape() != ty.shape || given.dtype() != element(ty.dtype) {

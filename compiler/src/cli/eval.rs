@@ -1,10 +1,12 @@
 //! `bpc eval`: the outputs of a model on its evaluation data.
 
 use super::arguments::Eval;
+use super::data::tell_left_out;
 use super::run::parameters;
 use super::train::{evaluate, text};
 use super::{Failure, data, open};
 use bpc::State;
+use bpc_runtime::data::batches::Batches;
 
 /// Measures and prints one line.
 pub fn run(options: &Eval) -> Result<(), Failure> {
@@ -15,7 +17,9 @@ pub fn run(options: &Eval) -> Result<(), Failure> {
     state.load(&parameters(&options.params)?)?;
     let mut step = model.jit_with_threads(options.work.threads)?;
     let dataset = split.test.unwrap_or(split.train);
-    let rows = dataset.rows();
-    println!("{rows} rows: {}", text(&evaluate(&mut step, &mut state, dataset, settings.batch)?));
+    let plan = settings.evaluation();
+    let rows = Batches::new(dataset.clone(), plan)?.rows_per_epoch();
+    tell_left_out("evaluation", &dataset, &plan);
+    println!("{rows} rows: {}", text(&evaluate(&mut step, &mut state, dataset, plan)?));
     Ok(())
 }

@@ -5,12 +5,12 @@
 //! Leaves out: resuming.
 
 use super::arguments::Train;
+use super::data::tell_left_out;
 use super::run::parameters;
 use super::{Failure, data, open};
-use bpc::lower::SignatureDim;
 use bpc::{State, Step, Tensors};
 use bpc_runtime::checkpoint;
-use bpc_runtime::data::batches::{Batch, BatchSize, Batches, Plan};
+use bpc_runtime::data::batches::{Batch, Batches, Plan};
 use bpc_runtime::data::dataset::Dataset;
 use bpc_runtime::tensor::HostTensor;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,7 +31,13 @@ pub fn run(options: &Train) -> Result<(), Failure> {
     let settings = data::settings(&model, &options.program, &options.work, options.batch)?;
     let split = data::open(&model, &settings)?;
     let names = field_names(&split.train);
-    let per_epoch = Batches::new(split.train.clone(), plan(&settings, 1))?.batches_per_epoch();
+    let per_epoch = Batches::new(split.train.clone(), settings.training(1))?.batches_per_epoch();
+    tell_left_out("training", &split.train, &settings.training(1));
+    if let Some(test) = &split.test {
+        // Too few rows for a batch are an error now and not after the first epoch.
+        Batches::new(test.clone(), settings.evaluation())?;
+        tell_left_out("evaluation", test, &settings.evaluation());
+    }
     let steps = match (options.steps, options.epochs) {
         (Some(steps), _) => steps,
         (None, Some(epochs)) => epochs.saturating_mul(per_epoch),
@@ -45,7 +51,7 @@ pub fn run(options: &Train) -> Result<(), Failure> {
     let mut step = model.jit_with_threads(options.work.threads)?;
 
     let bar = progress_bar(steps);
-    let mut batches = Batches::new(split.train, plan(&settings, epochs))?.prefetch();
+    let mut batches = Batches::new(split.train, settings.training(epochs))?.prefetch();
     let mut done = 0;
     let mut means = Means::default();
     let mut last = BTreeMap::new();
@@ -68,7 +74,7 @@ pub fn run(options: &Train) -> Result<(), Failure> {
             last = means.take();
             let mut line = format!("epoch {:>3}/{epochs}  {}", epoch + 1, text(&last));
             if let Some(test) = &split.test {
-                let measured = evaluate(&mut step, &mut state, test.clone(), settings.batch)?;
+                let measured = evaluate(&mut step, &mut state, test.clone(), settings.evaluation())?;
                 line += &format!("  |  test {}", text(&measured));
                 last = measured;
             }
@@ -105,17 +111,10 @@ pub fn evaluate(
     step: &mut Step,
     state: &mut State,
     dataset: Dataset,
-    batch: BatchSize,
+    plan: Plan,
 ) -> Result<BTreeMap<String, f64>, Failure> {
     let names = field_names(&dataset);
-    // Evaluation keeps nothing for a backward pass, so that larger batches cost little memory.
-    let inputs = step.model().signature()?.inputs;
-    let fixed = inputs.iter().any(|input| matches!(input.dims.first(), Some(SignatureDim::Size(_))));
-    let batch = match batch {
-        BatchSize::Rows(rows) if !fixed => BatchSize::Rows(rows.max(256)),
-        given => given,
-    };
-    let mut batches = Batches::new(dataset, Plan::evaluation(batch))?;
+    let mut batches = Batches::new(dataset, plan)?;
     let mut means = Means::default();
     let mut spare = Batch::default();
     while let Some(batch) = batches.next_into(spare)? {
@@ -132,10 +131,6 @@ pub fn text(values: &BTreeMap<String, f64>) -> String {
     let parts: Vec<String> =
         losses.into_iter().chain(others).map(|(name, value)| format!("{name} {value:.4}")).collect();
     parts.join("  ")
-}
-
-fn plan(settings: &data::Settings, epochs: u64) -> Plan {
-    Plan { batch: settings.batch, epochs, seed: settings.seed, shuffle: settings.shuffle }
 }
 
 fn field_names(dataset: &Dataset) -> Vec<String> {

@@ -23,7 +23,7 @@ pub fn discrete(region: &Region, guilty: NodeId, activity: &Activity, table: &dy
         Op::Input { .. } => "a discrete value inside this loop depends on what a gradient is wanted for".to_string(),
         _ => format!("`{name}` has no derivative and lies on a trained path"),
     };
-    let mut diagnostic = Diagnostic::error("BP0411", title, place(&node.provenance), "the gradient would be lost here");
+    let mut diagnostic = error_at("BP0411", title, &node.provenance, "the gradient would be lost here");
     if let Some(source) = source_of(region, first, activity) {
         diagnostic = diagnostic.with_note(format!("it depends on `{source}`, which a gradient is wanted for"));
     }
@@ -46,10 +46,10 @@ pub fn unreached(region: &Region, loss: NodeId, target: NodeId, asked: &Provenan
         Op::Input { name, .. } => format!("`{name}`"),
         op => format!("this `{}`", op.name()),
     };
-    Diagnostic::error(
+    error_at(
         "BP0410",
         format!("no gradient reaches {name}"),
-        place(&region.nodes[target].provenance),
+        &region.nodes[target].provenance,
         "is trained, and the loss does not depend on it through anything that has a derivative",
     )
     .with_label(
@@ -61,10 +61,10 @@ pub fn unreached(region: &Region, loss: NodeId, target: NodeId, asked: &Provenan
 
 /// The derivative of an estimator.
 pub fn second_derivative(provenance: &Provenance, of: &str, rule: &str) -> Diagnostic {
-    Diagnostic::error(
+    error_at(
         "BP0412",
         format!("`{rule}` estimates the gradient of `{of}`; the derivative of an estimate means nothing"),
-        place(provenance),
+        provenance,
         "a second derivative is wanted through this call",
     )
     .with_help("use an exact rule here, or take only first derivatives")
@@ -100,6 +100,14 @@ fn source_of(region: &Region, node: NodeId, activity: &Activity) -> Option<Strin
         );
     }
     None
+}
+
+/// An error at a node. What lies in the text of the library is shown first at the call that the user wrote.
+fn error_at(code: &'static str, title: String, provenance: &Provenance, label: &str) -> Diagnostic {
+    match provenance.call {
+        Some(call) => Diagnostic::error(code, title, call, "in this call").with_label(place(provenance), label),
+        None => Diagnostic::error(code, title, place(provenance), label),
+    }
 }
 
 /// The span of a node; nodes without one (built from text) point at the start of the first file.

@@ -95,6 +95,8 @@ pub struct Node {
 pub struct Provenance {
     /// The expression that asked for it.
     pub span: Option<Span>,
+    /// Where that lies in the text of the library: the call in the user's text that led there.
+    pub call: Option<Span>,
     /// Whether differentiation made it; then `span` is that of the node it belongs to.
     pub backward: bool,
 }

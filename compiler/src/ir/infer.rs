@@ -1,7 +1,7 @@
 //! The type rules of the op table: the type of a result from the attributes and the types of the operands.
 //!
 //! Expects: as many operands as the table says (`Op::infer` has checked that for fixed arities).
-//! Guarantees: a type whose size in bytes fits in 63 bits, so that strides and offsets never overflow (nor do numbers in
+//! Guarantees: a type of at most 2^48 bytes, so that strides and offsets never overflow (nor do numbers in
 //! attributes); or a sentence that names the operation, the operand and both sides of the conflict.
 //! Leaves out: what a region says (bodies of scans and rules); `verify` compares those with the attributes used here.
 
@@ -505,20 +505,17 @@ fn misplaced(op: &Op) -> String {
 }
 
 fn too_large(op: &Op) -> String {
-    format!("{}: the result is too large: its size in bytes does not fit in 63 bits", op.name())
+    format!("{}: the result is too large: it has more than 2^48 bytes", op.name())
 }
 
 fn sized(op: &Op, dtype: Dtype, shape: Vec<u64>) -> Result<Type, String> {
     sized_tensor(op, dtype, shape).map(Type::Tensor)
 }
 
-/// A type that no later product of sizes can overflow; empty axes count as 1 so that this holds for every sub-product.
+/// A type that no later product of sizes can overflow.
 fn sized_tensor(op: &Op, dtype: Dtype, shape: Vec<u64>) -> Result<TensorType, String> {
-    let bytes = shape.iter().try_fold(dtype.bytes(), |product, size| product.checked_mul((*size).max(1)));
-    match bytes {
-        Some(bytes) if bytes <= i64::MAX as u64 => Ok(TensorType { dtype, shape }),
-        _ => Err(too_large(op)),
-    }
+    let ty = TensorType { dtype, shape };
+    if ty.is_addressable() { Ok(ty) } else { Err(too_large(op)) }
 }
 
 /// A stride may be longer than its axis; a step along it, in a tensor of that shape with the axis as long as the
@@ -526,9 +523,7 @@ fn sized_tensor(op: &Op, dtype: Dtype, shape: Vec<u64>) -> Result<TensorType, St
 fn check_stride(op: &Op, stride: u64, dtype: Dtype, shape: &[u64]) -> Result<(), String> {
     match sized_tensor(op, dtype, shape.to_vec()) {
         Ok(_) => Ok(()),
-        Err(_) => {
-            Err(format!("{}: the stride {stride} is too large: a step in bytes does not fit in 63 bits", op.name()))
-        }
+        Err(_) => Err(format!("{}: the stride {stride} is too large: a step has more than 2^48 bytes", op.name())),
     }
 }
 

@@ -82,6 +82,9 @@ pub struct TensorType {
     pub shape: Shape,
 }
 
+/// The most bytes of a tensor: more than any machine has, and so few that sums over all tensors of a program fit in 63 bits.
+const MOST_BYTES: u64 = 1 << 48;
+
 impl TensorType {
     /// A tensor of these.
     pub fn new(dtype: Dtype, shape: impl Into<Shape>) -> Self {
@@ -101,6 +104,12 @@ impl TensorType {
     /// Number of elements; 1 for a scalar.
     pub fn elements(&self) -> u64 {
         self.shape.iter().product()
+    }
+
+    /// Whether it has at most 2^48 bytes; empty axes count as 1, so that this holds for every part of the product.
+    pub fn is_addressable(&self) -> bool {
+        let bytes = self.shape.iter().try_fold(self.dtype.bytes(), |product, size| product.checked_mul((*size).max(1)));
+        bytes.is_some_and(|bytes| bytes <= MOST_BYTES)
     }
 
     /// Bytes in memory.

@@ -11,7 +11,7 @@ use super::ir::{BufferId, BufferRole, Place, Program, Repeat, Step};
 use cranelift_entity::SecondaryMap;
 
 /// Every place is a multiple of this.
-const ALIGNMENT: u64 = 64;
+pub(crate) const ALIGNMENT: u64 = 64;
 
 /// When a buffer of the workspace holds something that is still needed, in leaf steps counted from 1 (0 is before the
 /// first; a loop in time counts one before and one after its body).

@@ -39,7 +39,7 @@ fn places(program: &Program) -> Result<(), String> {
             Place::Workspace(at) => (at, program.workspace_bytes),
             Place::Scratch(_) | Place::Slice(_) => continue,
         };
-        if at % 64 != 0 || at + buffer.ty.bytes() > end {
+        if at % 64 != 0 || at.checked_add(buffer.ty.bytes()).is_none_or(|reached| reached > end) {
             return Err(format!("{id} of {} bytes lies at {at} of {end}", buffer.ty.bytes()));
         }
     }
@@ -120,7 +120,7 @@ fn same_bytes(program: &Program, a: BufferId, b: BufferId) -> Result<(), String>
 
 fn is_slice(program: &Program, slice: BufferId, whole: BufferId, length: u64) -> Result<(), String> {
     let (part, all) = (&program.buffers[slice].ty, &program.buffers[whole].ty);
-    let fits = part.dtype == all.dtype && part.elements() * length == all.elements();
+    let fits = part.dtype == all.dtype && part.elements().checked_mul(length) == Some(all.elements());
     if fits && program.buffers[slice].place == Place::Slice(whole) {
         Ok(())
     } else {
@@ -161,7 +161,7 @@ fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Res
             if sizes[..nest.outer.len() + stage.inner.len()].contains(&0) {
                 continue;
             }
-            let (low, high) = store.map.range(&sizes);
+            let (low, high) = range(&store.map, &sizes)?;
             if low < 0 || high >= ty.elements() as i64 {
                 return Err(format!("a store to {} of type {ty} reaches from {low} to {high}", store.buffer));
             }
@@ -173,7 +173,7 @@ fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Res
             }
             let entry = &program.buffers[store.buffer];
             if let Place::Scratch(at) = entry.place
-                && (at + entry.ty.bytes() > nest.scratch_bytes
+                && (at.checked_add(entry.ty.bytes()).is_none_or(|end| end > nest.scratch_bytes)
                     || store.map.strides[..nest.outer.len()].iter().any(|stride| *stride != 0))
             {
                 return Err(format!("{} leaves the scratch", store.buffer));
@@ -244,13 +244,18 @@ fn scalars(program: &Program, stage: &Stage, sizes: &[u64], written: &BTreeSet<B
         let (buffer, inside) = match scalar {
             Scalar::Load { buffer, map, guards, .. } => {
                 let elements = program.buffers[*buffer].ty.elements() as i64;
-                (*buffer, stays_inside(map, guards, &reached, elements))
+                (*buffer, stays_inside(map, guards, &reached, elements)?)
             }
             Scalar::Gather { buffer, rows, row_stride, map, .. } => {
-                let (low, high) = map.range(&reached);
-                let last = row_stride * (*rows as i64 - 1);
                 let elements = program.buffers[*buffer].ty.elements() as i64;
-                (*buffer, *rows == 0 || low + last.min(0) >= 0 && high + last.max(0) < elements)
+                let mut with_rows = map.clone();
+                with_rows.strides.push(*row_stride);
+                reached.push(*rows);
+                let inside = reached.contains(&0) || {
+                    let (low, high) = range(&with_rows, &reached)?;
+                    low >= 0 && high < elements
+                };
+                (*buffer, inside)
             }
             _ => continue,
         };
@@ -264,42 +269,67 @@ fn scalars(program: &Program, stage: &Stage, sizes: &[u64], written: &BTreeSet<B
     Ok(())
 }
 
-/// Whether a map stays in 0 .. elements where all guards hold.
-fn stays_inside(map: &AffineMap, guards: &[Guard], sizes: &[u64], elements: i64) -> bool {
-    let fits = |(low, high): (i64, i64)| low >= 0 && high < elements;
-    if fits(map.range(sizes)) {
-        return true;
+/// The smallest and the largest value of a map over loop axes of these sizes, none of which is 0; no sum on the way there
+/// leaves 64 bits.
+fn range(map: &AffineMap, sizes: &[u64]) -> Result<(i64, i64), String> {
+    let last = |(stride, size): (&i64, &u64)| u128::from(stride.unsigned_abs()) * u128::from(size - 1);
+    let mut lasts = map.strides.iter().zip(sizes).map(last);
+    let reach = lasts.try_fold(u128::from(map.offset.unsigned_abs()), |sum, last| sum.checked_add(last));
+    if reach.is_none_or(|reach| reach > i64::MAX as u128) || sizes.iter().any(|size| *size > i64::MAX as u64) {
+        return Err("an index leaves 64 bits".to_owned());
     }
-    // The map as multiples of the guarded coordinates and a rest, each with its own range.
+    Ok(map.range(sizes))
+}
+
+/// Whether a map stays in 0 .. elements where all guards hold.
+fn stays_inside(map: &AffineMap, guards: &[Guard], sizes: &[u64], elements: i64) -> Result<bool, String> {
+    let (low, high) = range(map, sizes)?;
+    for guard in guards {
+        range(&guard.map, sizes)?;
+    }
+    if low >= 0 && high < elements || fits_by_parts(map, guards, sizes, elements) == Some(true) {
+        return Ok(true);
+    }
+    let places = sizes.iter().try_fold(1u64, |product, size| product.checked_mul(*size));
+    let Some(places) = places.filter(|places| *places <= MOST_PLACES) else { return Ok(false) };
+    Ok((0..places).all(|index| {
+        let mut index = index;
+        let mut at = vec![0; sizes.len()];
+        for axis in (0..sizes.len()).rev() {
+            at[axis] = index % sizes[axis];
+            index /= sizes[axis];
+        }
+        let holds = guards.iter().all(|guard| (guard.low..guard.high).contains(&guard.map.at(&at)));
+        !holds || (0..elements).contains(&map.at(&at))
+    }))
+}
+
+/// The same by intervals: the map as multiples of the guarded coordinates and a rest, each with its own range. `None` where
+/// these numbers leave 64 bits.
+fn fits_by_parts(map: &AffineMap, guards: &[Guard], sizes: &[u64], elements: i64) -> Option<bool> {
     let mut rest = map.clone();
-    let mut range = (0, 0);
+    let (mut lowest, mut highest) = (0i64, 0i64);
     for guard in guards {
         let Some(axis) = guard.map.strides.iter().position(|stride| *stride != 0) else { continue };
-        let factor = rest.strides[axis] / guard.map.strides[axis];
-        let (low, high) = guard.map.range(sizes);
-        let (low, high) = (low.max(guard.low), high.min(guard.high - 1));
+        let factor = rest.strides[axis].checked_div(guard.map.strides[axis])?;
+        let (low, high) = range(&guard.map, sizes).ok()?;
+        let (low, high) = (low.max(guard.low), high.min(guard.high.saturating_sub(1)));
         if low > high {
-            return true;
+            return Some(true);
         }
-        rest = rest.plus(&guard.map.scaled(-factor));
-        range = (range.0 + (factor * low).min(factor * high), range.1 + (factor * low).max(factor * high));
+        let less = |number: &mut i64, part: i64| {
+            *number = number.checked_sub(factor.checked_mul(part)?)?;
+            Some(())
+        };
+        less(&mut rest.offset, guard.map.offset)?;
+        for (stride, part) in rest.strides.iter_mut().zip(&guard.map.strides) {
+            less(stride, *part)?;
+        }
+        let (one, other) = (factor.checked_mul(low)?, factor.checked_mul(high)?);
+        (lowest, highest) = (lowest.checked_add(one.min(other))?, highest.checked_add(one.max(other))?);
     }
-    let (low, high) = rest.range(sizes);
-    if fits((range.0 + low, range.1 + high)) {
-        return true;
-    }
-    let places: u64 = sizes.iter().product();
-    places <= MOST_PLACES
-        && (0..places).all(|index| {
-            let mut index = index;
-            let mut at = vec![0; sizes.len()];
-            for axis in (0..sizes.len()).rev() {
-                at[axis] = index % sizes[axis];
-                index /= sizes[axis];
-            }
-            let holds = guards.iter().all(|guard| (guard.low..guard.high).contains(&guard.map.at(&at)));
-            !holds || (0..elements).contains(&map.at(&at))
-        })
+    let (low, high) = range(&rest, sizes).ok()?;
+    Some(lowest.checked_add(low)? >= 0 && highest.checked_add(high)? < elements)
 }
 
 fn product(program: &Program, product: &Product) -> Result<(), String> {
@@ -321,8 +351,11 @@ fn product(program: &Program, product: &Product) -> Result<(), String> {
         if strides.len() != sizes.len() {
             return Err(format!("a product with {}: the batch axes differ", operand.buffer));
         }
-        let (low, high) = AffineMap { offset: operand.offset, strides }.range(&sizes);
-        if !sizes.contains(&0) && (low < 0 || high >= ty.elements() as i64) {
+        if sizes.contains(&0) {
+            continue;
+        }
+        let (low, high) = range(&AffineMap { offset: operand.offset, strides }, &sizes)?;
+        if low < 0 || high >= ty.elements() as i64 {
             return Err(format!("a product reaches from {low} to {high} in {} of type {ty}", operand.buffer));
         }
     }
@@ -332,13 +365,13 @@ fn product(program: &Program, product: &Product) -> Result<(), String> {
 /// No two buffers share bytes while both are alive, except where a value takes the place of a dying operand.
 fn lives(program: &Program) -> Result<(), String> {
     let lives = plan::lives(program);
-    let range = |life: &Life| match program.buffers[life.buffer].place {
+    let bytes = |life: &Life| match program.buffers[life.buffer].place {
         Place::Workspace(at) => Some((at, at + program.buffers[life.buffer].ty.bytes())),
         _ => None,
     };
     for (index, a) in lives.iter().enumerate() {
         for b in &lives[index + 1..] {
-            let (Some(x), Some(y)) = (range(a), range(b)) else { continue };
+            let (Some(x), Some(y)) = (bytes(a), bytes(b)) else { continue };
             let shares = x.0 < y.1 && y.0 < x.1;
             if !shares || a.last < b.first || b.last < a.first {
                 continue;

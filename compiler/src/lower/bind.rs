@@ -158,7 +158,7 @@ impl Lowering<'_> {
                 };
                 if size < 0 {
                     let title = format!("{label} is a size and cannot be {size}");
-                    return self.error("BP0204", title, span, "negative");
+                    return self.error("BP0212", title, span, "negative");
                 }
                 match self.frame().find(&dim.text).cloned() {
                     Some(Value::Integer(known)) if known != size => {
@@ -340,6 +340,7 @@ impl Lowering<'_> {
                 let earlier = self.frame().dims.get(name).copied();
                 Err(self.conflict(name, &known, earlier, &size, span))
             }
+            Some(Value::Poison) => Err(super::context::Reported),
             Some(other) => {
                 let title = format!("`{name}` is {}, and stands for a size here", other.kind(&self.sizes));
                 self.error("BP0204", title, expr.span, "expected a size")

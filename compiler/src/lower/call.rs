@@ -8,6 +8,7 @@
 use super::bind::Given;
 use super::choose::Chosen;
 use super::context::{Binding, Frame, FrameKind, Lowering, Outcome, Reported};
+use super::types::is_static;
 use super::value::{Callee, Value};
 use bpc_lang::builtins::{self, Builtin};
 use bpc_lang::diagnostics::Diagnostic;
@@ -235,8 +236,18 @@ impl<'p> Lowering<'p> {
         ))
     }
 
-    /// The value of a function's body, as its declared result type wants it.
+    /// The value of a function's body, as its declared result type wants it. Where doubtful sizes have spoilt it, a tensor of
+    /// that type stands for it, so that the caller is still checked.
     pub fn body(&mut self, function: &Function) -> Outcome<Value> {
+        match (self.value_of_body(function), &function.result[..]) {
+            (Err(_), [ty]) if self.sizes_doubted && !is_static(ty) => {
+                Ok(Value::Tensor(self.constant_of(ty, &Value::Integer(0), function.body.span)?))
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn value_of_body(&mut self, function: &Function) -> Outcome<Value> {
         let name = &function.name.text;
         let Some(value) = self.statements(&function.body.statements)? else {
             let title = format!("`{name}` has no value");

@@ -1,8 +1,9 @@
 //! Checks declarations where they are written, with representative sizes.
 //!
 //! Expects: a program whose names are checked.
-//! Guarantees: free dims are distinct primes, so that two sizes agree only if they are the same expression; an `assert` that
-//! does not hold for them, and a static parameter that nothing can stand for, end the check of that declaration in silence.
+//! Guarantees: free dims are distinct primes, so that two sizes agree only if they are the same expression; after an `assert`
+//! that does not hold for them nothing is said about sizes any more; a static parameter that nothing can stand for ends the
+//! check of that declaration.
 //! Leaves out: the standard library, which tests of its own check.
 
 use super::Options;

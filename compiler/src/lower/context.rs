@@ -144,6 +144,9 @@ impl Frame {
     }
 }
 
+/// Codes of what only sizes can be blamed for.
+const ABOUT_SIZES: [&str; 4] = ["BP0201", "BP0208", "BP0209", "BP0212"];
+
 /// The elaborator.
 pub(super) struct Lowering<'p> {
     /// The program.
@@ -160,8 +163,8 @@ pub(super) struct Lowering<'p> {
     pub calls: Vec<(Span, String, ItemId)>,
     /// Everything found so far.
     pub diagnostics: Vec<Diagnostic>,
-    /// Set while a declaration is checked with representative sizes that stand for nothing.
-    pub silenced: bool,
+    /// Whether an assertion has refused the representative sizes: what they give from there on says nothing.
+    pub sizes_doubted: bool,
     /// Names of representative sizes; empty when sizes are real.
     pub sizes: SizeNames,
     /// Rule regions by rule, static arguments and types.
@@ -185,7 +188,7 @@ impl<'p> Lowering<'p> {
             frames: Vec::new(),
             calls: Vec::new(),
             diagnostics: Vec::new(),
-            silenced: false,
+            sizes_doubted: false,
             sizes: SizeNames::default(),
             rules: BTreeMap::new(),
             active_rules: Vec::new(),
@@ -202,13 +205,11 @@ impl<'p> Lowering<'p> {
     /// Reports a diagnostic, once, with the calls that led to it. What goes wrong in the text of the library is shown first
     /// at the call that the user wrote.
     pub fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
-        if self.silenced {
+        if self.sizes_doubted && ABOUT_SIZES.contains(&diagnostic.code) {
             return Reported;
         }
-        if self.in_library(diagnostic.primary.0)
-            && let Some((span, name, _)) = self.calls.iter().rev().find(|(span, ..)| !self.in_library(*span))
-        {
-            let place = std::mem::replace(&mut diagnostic.primary, (*span, format!("in this call of `{name}`")));
+        if let Some((span, name)) = self.users_call(diagnostic.primary.0) {
+            let place = std::mem::replace(&mut diagnostic.primary, (span, format!("in this call of `{name}`")));
             diagnostic.secondary.insert(0, place);
         }
         let primary = diagnostic.primary.0;
@@ -222,6 +223,20 @@ impl<'p> Lowering<'p> {
             self.diagnostics.push(diagnostic);
         }
         Reported
+    }
+
+    /// For a place in the text of the library, the call in the user's text that led there.
+    fn users_call(&self, span: Span) -> Option<(Span, &str)> {
+        if !self.in_library(span) {
+            return None;
+        }
+        let (span, name, _) = self.calls.iter().rev().find(|(span, ..)| !self.in_library(*span))?;
+        Some((*span, name))
+    }
+
+    /// Where a node comes from that an expression asks for.
+    pub fn provenance(&self, span: Span) -> Provenance {
+        Provenance { span: Some(span), call: self.users_call(span).map(|(call, _)| call), backward: false }
     }
 
     /// Whether a place lies in the text of the standard library.
@@ -244,7 +259,7 @@ impl<'p> Lowering<'p> {
     pub fn emit(&mut self, op: Op, operands: &[&Tensor], span: Span) -> Outcome<Tensor> {
         let nodes: Vec<NodeId> = operands.iter().map(|operand| self.node_here(operand)).collect();
         let level = self.building.len() - 1;
-        let provenance = Provenance { span: Some(span), backward: false };
+        let provenance = self.provenance(span);
         match self.building[level].region.push(op, &nodes, provenance) {
             Ok(node) => Ok(self.tensor_at(level, node)),
             Err(sentence) => {
@@ -256,7 +271,7 @@ impl<'p> Lowering<'p> {
 
     /// Adds a node that gives a tuple.
     pub fn emit_tuple(&mut self, op: Op, operands: &[NodeId], span: Span) -> Outcome<NodeId> {
-        let provenance = Provenance { span: Some(span), backward: false };
+        let provenance = self.provenance(span);
         match self.region().push(op, operands, provenance) {
             Ok(node) => Ok(node),
             Err(sentence) => self.error("BP0208", sentence, span, "here"),

@@ -69,7 +69,10 @@ impl Lowering<'_> {
     pub fn train(&mut self) -> Outcome<()> {
         let goals = std::mem::take(&mut self.model.goals);
         let chosen = self.share_parameters(&goals)?;
-        for (_, indices) in goals.iter().zip(&chosen) {
+        for (goal, indices) in goals.iter().zip(&chosen) {
+            if indices.is_empty() {
+                return Err(self.trains_nothing(goal));
+            }
             for index in indices {
                 self.model.parameters[*index].0.trained = true;
             }
@@ -204,6 +207,18 @@ impl Lowering<'_> {
             .with_label(goal.span, "this loss")
             .with_help("use it on the way to the loss, remove it, or name the trained ones: `minimize .. over ..`"),
         )
+    }
+
+    fn trains_nothing(&mut self, goal: &Goal) -> super::context::Reported {
+        let (label, help) = if self.model.parameters.is_empty() {
+            ("the model has no parameters", "call a layer such as `dense`, or declare a `param`; `out` reports a value")
+        } else {
+            (
+                "every parameter that it reaches is trained by another loss, or cut off by `stop`",
+                "`out` reports a value",
+            )
+        };
+        self.report(Diagnostic::error("BP0410", "this loss trains no parameter", goal.span, label).with_help(help))
     }
 
     fn unmatched(&mut self, selector: &Selector, names: &[String]) -> super::context::Reported {

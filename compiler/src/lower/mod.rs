@@ -33,7 +33,7 @@ pub use check::check;
 pub use derivatives::Derivatives;
 pub use model::{Input, Output, Parameter, Site, State};
 pub use signature::{Signature, SignatureDim, SignatureInput, signature, solve_dims};
-pub use train::{TrainArgument, TrainBlock, TrainValue, train_block};
+pub use train::{BatchRows, Source, TrainBlock, train_block};
 
 use crate::ir::graph::Graph;
 use bind::Given;

@@ -7,7 +7,8 @@
 use super::bind::names_in;
 use super::context::{Binding, FrameKind, Lowering, Outcome};
 use super::value::{Callee, Tensor, Value};
-use crate::ir::graph::{Graph, InputRole, OutputRole, Provenance};
+use crate::ir::graph::{Graph, InputRole, OutputRole};
+use crate::ir::interpret::MOST_ELEMENTS;
 use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{Definition, ModuleId};
@@ -168,7 +169,7 @@ impl Lowering<'_> {
         }
         let dims = ty.shape.iter().flatten().map(|dim| self.dim_text(dim)).collect();
         self.model.inputs.push(Input { name: name.text.clone(), ty: tensor_type.clone(), dims, span });
-        let provenance = Provenance { span: Some(span), backward: false };
+        let provenance = self.provenance(span);
         let node = self.building[0].region.input(InputRole::Data, &name.text, tensor_type, provenance);
         Ok(Value::Tensor(Lowering::with_origins(self.tensor_at(0, node), origins)))
     }
@@ -187,6 +188,7 @@ impl Lowering<'_> {
 
     /// Gives the unknown names of an input's dims their sizes: from outside, or representatives.
     fn free_dims(&mut self, ty: &Type) -> Outcome<()> {
+        let mut outcome = Ok(());
         for dim in ty.shape.iter().flatten() {
             let expr = match dim {
                 Dim::Size(expr) => expr,
@@ -208,7 +210,7 @@ impl Lowering<'_> {
                     }
                     None if self.sizes.in_use() => self.sizes.representative(name) as i64,
                     None => {
-                        return Err(self.report(
+                        outcome = Err(self.report(
                             Diagnostic::error(
                                 "BP0305",
                                 format!("the dim `{name}` has no size"),
@@ -217,13 +219,16 @@ impl Lowering<'_> {
                             )
                             .with_help(format!("give it by the data, or by `--set {name}=128`")),
                         ));
+                        // Said once; what uses it has no value either.
+                        self.frame().define(name, Value::Poison);
+                        continue;
                     }
                 };
                 self.model.used_sizes.insert(name.to_string());
                 self.frame().define(name, Value::Integer(size));
             }
         }
-        Ok(())
+        outcome
     }
 
     /// `param weight: f[O, I] ~ kaiming_uniform(fan_in = I)`, `param mass: f64[] in positive ~ ones`. Under a constraint, what
@@ -268,9 +273,11 @@ impl Lowering<'_> {
                     .with_help(format!("write one, as in `param {}: .. ~ zeros`", name.text)),
             ));
         };
+        let made = init.span;
         let init = self.initial_value(init, &tensor_type, &name.text, Some(constraint))?;
+        self.check_makeable(&init, &name.text, made)?;
         let stored_type = init.main().tensor(init.main().results[0].node).clone();
-        let provenance = Provenance { span: Some(span), backward: false };
+        let provenance = self.provenance(span);
         let node = self.building[0].region.input(InputRole::Parameter, &full, stored_type.clone(), provenance);
         let stored = self.tensor_at(0, node);
         let constraint_text = constraint.map(|constraint| self.text_of(constraint.span));
@@ -359,6 +366,20 @@ impl Lowering<'_> {
         self.model.recording = recording;
         self.frame().scopes = scopes;
         result.map(|((), graph)| graph)
+    }
+
+    /// First values are made by the interpreter, which has no room for larger tensors.
+    fn check_makeable(&mut self, init: &Graph, name: &str, span: Span) -> Outcome<()> {
+        let tensors =
+            init.regions.values().flat_map(|region| region.nodes.values()).filter_map(|node| node.ty.tensor());
+        match tensors.max_by_key(|ty| ty.elements()) {
+            Some(largest) if largest.elements() > MOST_ELEMENTS && !self.sizes.in_use() => {
+                let largest = self.type_text(largest);
+                let title = format!("the first value of `{name}` is too large to make: it computes a tensor {largest}");
+                self.error("BP0208", title, span, format!("at most {MOST_ELEMENTS} elements can be made"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn initializer(&mut self, init: &Expr, ty: &TensorType) -> Outcome<Value> {

@@ -8,7 +8,7 @@ use super::bind::Given;
 use super::context::{Frame, FrameKind, Lowering, Outcome, Turn};
 use super::model::State;
 use super::value::{Callee, Tensor, Value};
-use crate::ir::graph::{InputRole, OutputRole, Provenance};
+use crate::ir::graph::{InputRole, OutputRole};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{ItemId, Program};
 use bpc_lang::tree::{Expr, ExprKind, Item, Name, Optimizer, Span, Type};
@@ -139,7 +139,7 @@ impl Lowering<'_> {
         };
         let graph = self.initial_value(init, &ty, &name.text, None)?;
         let full = format!("{}.{}", self.frame().path.join("."), name.text);
-        let provenance = Provenance { span: Some(span), backward: false };
+        let provenance = self.provenance(span);
         let node = self.building[0].region.input(InputRole::State, &full, ty.clone(), provenance);
         self.model.states.push(State { name: full, ty, init: graph, span });
         Ok(Value::Tensor(self.tensor_at(0, node)))

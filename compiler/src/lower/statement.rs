@@ -172,6 +172,11 @@ impl Lowering<'_> {
                 return self.error("BP0204", title, count.span, "use `scan` for a long loop");
             }
             Value::Integer(turns) if turns >= 0 => turns,
+            Value::Integer(turns) => {
+                let title = format!("`repeat` cannot run {turns} times");
+                return self.error("BP0212", title, count.span, "negative");
+            }
+            Value::Poison => return Err(Reported),
             other => {
                 let title = format!("`repeat` runs a whole number of times, and this is {}", other.kind(&self.sizes));
                 return self.error("BP0204", title, count.span, "expected a whole number");

@@ -139,6 +139,7 @@ impl Lowering<'_> {
     pub fn size(&mut self, expr: &Expr) -> Outcome<u64> {
         match self.expression(expr)? {
             Value::Integer(size) if size >= 0 => Ok(size as u64),
+            Value::Integer(size) => self.error("BP0212", format!("a size cannot be {size}"), expr.span, "negative"),
             Value::Poison => Err(super::context::Reported),
             other => {
                 let title = format!("a size is a whole number from 0 on, and this is {}", other.kind(&self.sizes));
@@ -214,7 +215,12 @@ impl Lowering<'_> {
             }
         };
         let (shape, origins) = self.shape_of(ty.shape.as_deref().unwrap_or(&[]))?;
-        Ok((TensorType { dtype, shape }, origins))
+        let tensor_type = TensorType { dtype, shape };
+        if !tensor_type.is_addressable() {
+            let title = format!("{} is too large: it has more than 2^48 bytes", self.type_text(&tensor_type));
+            return self.error("BP0208", title, ty.span, "here");
+        }
+        Ok((tensor_type, origins))
     }
 
     /// A value as a declared type wants it: a static number becomes a tensor, a tensor is checked.

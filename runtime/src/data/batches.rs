@@ -1,9 +1,8 @@
 //! Batches of a data set, epoch after epoch, made ahead of time by a thread.
 //!
 //! Expects: a data set that [`open`](crate::data::open) has checked.
-//! Guarantees: the sequence of batches depends on the data, the plan and nothing else; a sequence started at
-//!   (epoch, batch) is the rest of the whole one; prefetching changes nothing but the time. Dropping a prefetcher ends
-//!   its thread.
+//! Guarantees: the sequence of batches depends on the data, the plan and nothing else;
+//!   prefetching changes nothing but the time. Dropping a prefetcher ends its thread.
 //! Leaves out: several readers of one sequence.
 
 use std::collections::VecDeque;
@@ -29,19 +28,14 @@ pub enum BatchSize {
 pub struct Plan {
     /// Rows of a batch.
     pub batch: BatchSize,
+    /// Whether a last batch with fewer rows is left out.
+    pub whole: bool,
     /// How often everything is visited.
     pub epochs: u64,
     /// Of the order.
     pub seed: u64,
     /// A new order in every epoch (for a text: random windows); else the order of the file.
     pub shuffle: bool,
-}
-
-impl Plan {
-    /// Once through everything in the order of the file.
-    pub fn evaluation(batch: BatchSize) -> Plan {
-        Plan { batch, epochs: 1, seed: 0, shuffle: false }
-    }
 }
 
 /// The inputs of one step.
@@ -79,6 +73,10 @@ impl Batches {
             BatchSize::Rows(0) => {
                 return Err(DataError::new("", "a batch of 0 rows holds nothing", "give `batch` at least 1 row"));
             }
+            BatchSize::Rows(rows) if plan.whole && rows > dataset.rows() => {
+                let problem = format!("{} rows do not fill one batch of {rows}", dataset.rows());
+                return Err(DataError::new("", problem, "give more rows, or let the model take batches of any size"));
+            }
             BatchSize::Rows(rows) => (rows.min(dataset.rows()), plan),
             // The order within the only batch of an epoch does not matter, and windows of a text are then all of them.
             BatchSize::All => (dataset.rows(), Plan { shuffle: false, ..plan }),
@@ -86,27 +84,15 @@ impl Batches {
         Ok(Batches { dataset, plan, size, epoch: 0, index: 0, order: None })
     }
 
-    /// The same sequence from a later batch on. `batch` may be the number of batches of an epoch: then the next epoch follows.
-    pub fn starting_at(mut self, epoch: u64, batch: u64) -> Result<Batches, DataError> {
-        let batches = self.batches_per_epoch();
-        if batch > batches || epoch > self.plan.epochs {
-            let problem = format!(
-                "cannot start at epoch {epoch}, batch {batch}: there are {} epochs of {batches} batches",
-                self.plan.epochs
-            );
-            return Err(DataError::new(
-                "",
-                problem,
-                "resume with the data and the batch size of the run that was saved",
-            ));
-        }
-        (self.epoch, self.index) = if batch == batches { (epoch + 1, 0) } else { (epoch, batch) };
-        Ok(self)
-    }
-
     /// Number of batches of one epoch.
     pub fn batches_per_epoch(&self) -> u64 {
-        self.dataset.rows_per_epoch(self.size, self.plan.shuffle).div_ceil(self.size)
+        self.rows_per_epoch().div_ceil(self.size)
+    }
+
+    /// Number of rows that the batches of one epoch hold.
+    pub fn rows_per_epoch(&self) -> u64 {
+        let rows = self.dataset.rows_per_epoch(self.size, self.plan.shuffle);
+        if self.plan.whole { rows - rows % self.size } else { rows }
     }
 
     /// What it goes through.
@@ -121,7 +107,11 @@ impl Batches {
         }
         let order = match self.order.take() {
             Some((epoch, order)) if epoch == self.epoch => order,
-            _ => self.dataset.epoch_starts(self.size, self.plan.shuffle, self.plan.seed, self.epoch),
+            _ => {
+                let mut order = self.dataset.epoch_starts(self.size, self.plan.shuffle, self.plan.seed, self.epoch);
+                order.truncate(self.rows_per_epoch() as usize);
+                order
+            }
         };
         let first = (self.index * self.size) as usize;
         let last = order.len().min(first + self.size as usize);
@@ -271,7 +261,7 @@ mod tests {
     }
 
     fn plan(batch: u64, shuffle: bool) -> Plan {
-        Plan { batch: BatchSize::Rows(batch), epochs: 2, seed: 3, shuffle }
+        Plan { batch: BatchSize::Rows(batch), whole: false, epochs: 2, seed: 3, shuffle }
     }
 
     #[test]
@@ -316,16 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_resumes_anywhere() {
-        let whole = all(Batches::new(ten_rows(), plan(3, true)).unwrap());
-        for (skipped, batch) in whole.iter().enumerate() {
-            let rest = Batches::new(ten_rows(), plan(3, true)).unwrap().starting_at(batch.epoch, batch.index).unwrap();
-            assert_eq!(all(rest), whole[skipped..]);
-        }
-        let after_epoch = Batches::new(ten_rows(), plan(3, true)).unwrap().starting_at(0, 4).unwrap();
-        assert_eq!(all(after_epoch), whole[4..]);
-        let error = Batches::new(ten_rows(), plan(3, true)).unwrap().starting_at(0, 5).unwrap_err().to_string();
-        assert!(error.contains("2 epochs of 4 batches"), "{error}");
+    fn whole_batches_alone() {
+        let whole = Plan { whole: true, ..plan(4, true) };
+        let batches = Batches::new(ten_rows(), whole).unwrap();
+        assert_eq!((batches.batches_per_epoch(), batches.rows_per_epoch()), (2, 8));
+        let (made, partial) = (all(batches), all(Batches::new(ten_rows(), plan(4, true)).unwrap()));
+        let expected: Vec<Batch> = partial.into_iter().filter(|batch| batch.index < 2).collect();
+        assert_eq!(made, expected);
+        let error = Batches::new(ten_rows(), Plan { whole: true, ..plan(11, true) }).unwrap_err().to_string();
+        assert!(error.contains("10 rows do not fill one batch of 11"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,11 @@ use crate::data::idx::tests::idx_bytes;
 use crate::file::tests::gzip;
 use crate::tensor::HostTensor;
 
+/// Once through everything in the order of the file.
+fn in_order(batch: BatchSize) -> Plan {
+    Plan { batch, whole: false, epochs: 1, seed: 0, shuffle: false }
+}
+
 fn wanted(name: &str, dtype: Element, row_shape: &[u64]) -> WantedInput {
     WantedInput { name: name.to_string(), dtype, row_shape: row_shape.iter().copied().map(Some).collect() }
 }
@@ -21,7 +26,7 @@ fn names<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
 
 /// The whole of a data set as one batch.
 fn everything(dataset: &Dataset) -> Vec<HostTensor> {
-    let mut batches = Batches::new(dataset.clone(), Plan::evaluation(BatchSize::All)).unwrap();
+    let mut batches = Batches::new(dataset.clone(), in_order(BatchSize::All)).unwrap();
     batches.next().unwrap().unwrap().tensors
 }
 
@@ -165,7 +170,7 @@ fn windows_of_a_text() {
     assert_eq!(tensors[1].to_f64(), (13..25).map(f64::from).collect::<Vec<f64>>());
     assert_eq!(tensors[0].to_vec::<i32>().unwrap(), (14..26).collect::<Vec<i32>>());
     // 13 characters for training: one step of 2 x 4, then the next epoch.
-    let plan = Plan { batch: BatchSize::Rows(2), epochs: 40, seed: 1, shuffle: true };
+    let plan = Plan { batch: BatchSize::Rows(2), whole: false, epochs: 40, seed: 1, shuffle: true };
     let batches = Batches::new(split.train.clone(), plan).unwrap();
     assert_eq!(batches.batches_per_epoch(), 1);
     let mut starts = Vec::new();

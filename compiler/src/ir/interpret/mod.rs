@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// The most elements that a tensor may have here (2 GiB of doubles).
-const MOST_ELEMENTS: u64 = 1 << 28;
+pub const MOST_ELEMENTS: u64 = 1 << 28;
 
 /// A tensor of doubles that stand for the elements of its dtype.
 #[derive(Clone, Debug, PartialEq)]

@@ -99,11 +99,7 @@ impl Cursor {
         self.expect(':')?;
         let start = self.position;
         let ty = self.tensor_type()?;
-        // Offsets are counted in i64.
-        let bytes = ty.shape.iter().try_fold(ty.dtype.bytes() as i64, |bytes, size| {
-            i64::try_from(*size).ok().and_then(|size| bytes.checked_mul(size.max(1)))
-        });
-        if bytes.is_none() {
+        if !ty.is_addressable() {
             return self.error(start, format!("{ty} is larger than any memory"));
         }
         let start = self.position;

@@ -1,7 +1,7 @@
 //! Primitives on static values: lists of whole numbers, and `assert`.
 
 use super::Arguments;
-use crate::lower::context::{Lowering, Outcome, Reported};
+use crate::lower::context::{Lowering, Outcome};
 use crate::lower::value::Value;
 use bpc_lang::diagnostics::Diagnostic;
 
@@ -63,7 +63,8 @@ impl Lowering<'_> {
         Ok(Value::List(inverse))
     }
 
-    /// While a declaration is checked with representative sizes, a condition that does not hold for them says nothing.
+    /// While a declaration is checked with representative sizes, a condition that does not hold for them says nothing about
+    /// the program: only what does not depend on sizes is still looked at.
     pub(super) fn assertion(&mut self, arguments: &Arguments) -> Outcome<Value> {
         let (condition, place) = arguments.placed("condition");
         let (message, message_place) = arguments.placed("message");
@@ -73,8 +74,8 @@ impl Lowering<'_> {
         match condition {
             Value::Flag(true) => Ok(Value::Flag(true)),
             Value::Flag(false) if self.sizes.in_use() => {
-                self.silenced = true;
-                Err(Reported)
+                self.sizes_doubted = true;
+                Ok(Value::Flag(false))
             }
             Value::Flag(false) => {
                 // The caller is to blame, so the caller's line comes first.

@@ -210,7 +210,7 @@ impl Lowering<'_> {
                     let span = arguments.find(parameter).map_or(arguments.span, |given| given.span);
                     let title =
                         format!("`{parameter}` of `{}` holds {number}, and sizes are not negative", arguments.name);
-                    return self.error("BP0204", title, span, "negative");
+                    return self.error("BP0212", title, span, "negative");
                 }
             }
         }

@@ -28,7 +28,7 @@ impl Lowering<'_> {
         let scans = full.len();
         full.extend(&shape);
         let ty = TensorType::new(dtype, full);
-        let provenance = Provenance { span: Some(arguments.span), backward: false };
+        let provenance = self.provenance(arguments.span);
         let forced = self.options.forced.contains(&name) && self.model.recording;
         let mut node = if forced {
             let dims = ty.shape.iter().map(u64::to_string).collect();
