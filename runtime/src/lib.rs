@@ -1,6 +1,7 @@
 //! What compiled `bpc` code needs when it runs, and what feeds it.
 
 pub mod abi;
+pub mod bits;
 pub mod checkpoint;
 pub mod data;
 pub mod engine;

@@ -1,8 +1,8 @@
 //! Which nodes a derivative flows through.
 //!
 //! Expects: a region without `grad` markers.
-//! Guarantees: an `active` node depends on a target in a way that a cotangent must follow; a `discrete` one depends on
-//! it through an operation without derivative (a comparison, an arg max, a cast to whole numbers).
+//! Guarantees: an `active` node depends on a target in a way that a cotangent must follow, and is a float or a bool (whose
+//! cotangent is a float); a `discrete` one holds whole numbers that depend on it (an arg max, a cast to whole numbers).
 //! Leaves out: whether an operation has a rule; the sweep asks when a cotangent arrives.
 
 use crate::ir::graph::{Node, NodeId, Region};
@@ -33,7 +33,7 @@ pub fn analyze(region: &Region, targets: &[NodeId], discrete: &[NodeId], last: N
             continue;
         }
         if activity.depends(node) {
-            if has_float(&node.ty) {
+            if has_cotangent(node) {
                 activity.active.insert(id);
             } else {
                 activity.discrete.insert(id);
@@ -60,15 +60,17 @@ fn followed(node: &Node) -> &[NodeId] {
     }
 }
 
-/// Whether a node is a whole-number part of a call under a rule: the rule says how the gradient gets around it.
+/// Whether a node is a part without cotangent of a call under a rule: the rule says how the gradient gets around it.
 fn rule_answers(region: &Region, node: &Node) -> bool {
     let under_rule = |tuple: &NodeId| matches!(region.nodes[*tuple].op, Op::Ruled { .. });
-    matches!(node.op, Op::Project { .. }) && under_rule(&node.operands[0]) && !has_float(&node.ty)
+    matches!(node.op, Op::Project { .. }) && under_rule(&node.operands[0]) && !has_cotangent(node)
 }
 
-fn has_float(ty: &Type) -> bool {
-    match ty {
-        Type::Tensor(tensor) => tensor.dtype.is_float(),
+/// A bool that is a part of a tuple has none.
+fn has_cotangent(node: &Node) -> bool {
+    match &node.ty {
+        Type::Tensor(tensor) if matches!(node.op, Op::Project { .. }) => tensor.dtype.is_float(),
+        Type::Tensor(tensor) => tensor.dtype.has_cotangent(),
         Type::Tuple(parts) => parts.iter().any(|part| part.dtype.is_float()),
     }
 }

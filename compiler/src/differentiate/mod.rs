@@ -14,7 +14,7 @@ mod sweep;
 
 use crate::ir::graph::{Graph, NodeId, OutputRole, Provenance, Region, RegionId};
 use crate::ir::op::Op;
-use crate::ir::types::{Literal, TensorType};
+use crate::ir::types::{Dtype, Literal, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::tree::Span;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ pub struct LoopRule {
 /// Where the derivatives of primitives come from.
 pub trait DerivativeTable {
     /// The exact rule of `op` at these types; its region is added to the graph and takes the operands, the result and the
-    /// cotangent of the result. `None` if the operation has no derivative.
+    /// cotangent of the result, of type `cotangent`. `None` if the operation has no derivative.
     ///
     /// # Errors
     /// Diagnostics of the rule's own text.
@@ -68,6 +68,7 @@ pub trait DerivativeTable {
         op: &Op,
         operands: &[TensorType],
         result: &TensorType,
+        cotangent: &TensorType,
     ) -> Result<Option<Rule>, Vec<Diagnostic>>;
 
     /// The rule of a loop; its regions are added to the graph and may hold `pullback` and `pushforward` markers. `place`
@@ -136,13 +137,15 @@ impl Pass<'_> {
                             }
                         };
                     }
-                    match cotangents[&loss].get(&map[&wrt]) {
+                    let found = match cotangents[&loss].get(&map[&wrt]) {
                         Some(cotangent) => *cotangent,
                         None => {
                             errors.push(diagnose::unreached(&new, map[&loss], map[&wrt], &node.provenance));
                             map[&wrt]
                         }
-                    }
+                    };
+                    let dtype = node.ty.tensor().expect("bug in bpc: a derivative that is a tuple").dtype;
+                    in_dtype(&mut new, found, dtype, backward(&node.provenance))
                 }
                 Op::Pullback { .. } | Op::Pushforward { .. } => {
                     let operands: Vec<NodeId> = node.operands.iter().map(|operand| map[operand]).collect();
@@ -279,6 +282,14 @@ fn push(region: &mut Region, op: Op, operands: &[NodeId], provenance: Provenance
     region
         .push(op, operands, provenance)
         .unwrap_or_else(|error| panic!("bug in bpc: {name} in differentiation: {error}"))
+}
+
+/// The node, cast if its dtype is another one: cotangents of a bool may meet in two floats.
+fn in_dtype(region: &mut Region, node: NodeId, dtype: Dtype, provenance: Provenance) -> NodeId {
+    if region.tensor(node).dtype == dtype {
+        return node;
+    }
+    push(region, Op::Cast { dtype }, &[node], provenance)
 }
 
 /// A splat of the type of another node.

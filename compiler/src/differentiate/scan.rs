@@ -99,6 +99,7 @@ impl Pass<'_> {
         let Op::Scan { carries, body, .. } = node.op else { unreachable!("bug in bpc: a scan is wanted") };
         let trained: Vec<u32> = (0..node.operands.len() as u32)
             .filter(|place| activity.active.contains(&node.operands[*place as usize]))
+            .filter(|place| is_float_node(region, node.operands[*place as usize]))
             .collect();
         let body = &self.graph.regions[body];
         let is_float = |place: &u32| types[*place as usize].dtype.is_float();
@@ -106,7 +107,13 @@ impl Pass<'_> {
         let targets: Vec<NodeId> =
             float_carries.iter().chain(&trained).map(|place| body.inputs[*place as usize]).collect();
         let next: Vec<NodeId> = body.results[..carries as usize].iter().map(|output| output.node).collect();
-        let discrete = discrete_inputs(body, &node.operands, activity, &body.inputs, &next, &targets);
+        // A bool has no cotangent across the border of a loop.
+        let is_discrete = |operand: &NodeId| {
+            let lost = activity.active.contains(operand) && !is_float_node(region, *operand);
+            lost || activity.discrete.contains(operand)
+        };
+        let from_outside: Vec<bool> = node.operands.iter().map(is_discrete).collect();
+        let discrete = discrete_inputs(body, &from_outside, &body.inputs, &next, &targets);
         let place_of = |input: &NodeId| body.inputs.iter().position(|known| known == input).map(|place| place as u32);
         // The saved states are stacks like the others: a second derivative sends them cotangents.
         let given = (carries..types.len() as u32).filter(|part| cotangents.parts.contains_key(&(id, *part)));
@@ -280,7 +287,8 @@ impl Pass<'_> {
         operands.extend_from_slice(values);
         operands.extend_from_slice(arrived);
         let operand = |place: &u32| node.operands[*place as usize];
-        let types = gives.iter().map(|place| region.tensor(operand(place)).clone()).collect();
+        let given = &self.graph.regions[body];
+        let types = given.results.iter().map(|result| given.tensor(result.node).clone()).collect();
         let provenance = backward(&node.provenance);
         let op = Op::Vjps { of: format!("vjp.{of}"), rule: rule.clone(), estimator: false, types, body };
         let sent = push(region, op, &operands, provenance);
@@ -293,22 +301,27 @@ impl Pass<'_> {
     }
 }
 
-/// The inputs of a body that are discrete and depend on a target: their operands do, or an earlier turn made them so.
+fn is_float_node(region: &Region, node: NodeId) -> bool {
+    region.nodes[node].ty.tensor().is_some_and(|ty| ty.dtype.is_float())
+}
+
+/// The inputs of a body that are no floats and depend on a target: from outside, or an earlier turn made them so.
 fn discrete_inputs(
     body: &Region,
-    operands: &[NodeId],
-    activity: &Activity,
+    from_outside: &[bool],
     inputs: &[NodeId],
     next: &[NodeId],
     targets: &[NodeId],
 ) -> Vec<NodeId> {
-    let from_outside = operands.iter().zip(inputs).filter(|(operand, _)| activity.discrete.contains(operand));
+    let from_outside = from_outside.iter().zip(inputs).filter(|(discrete, _)| **discrete);
     let mut discrete: Vec<NodeId> = from_outside.map(|(_, input)| *input).collect();
     let Some(last) = body.nodes.keys().next_back() else { return discrete };
     loop {
         let inside = activity::analyze(body, targets, &discrete, last);
         let carried = next.iter().zip(inputs).find(|(next, input)| {
-            inside.discrete.contains(next) && !discrete.contains(input) && !targets.contains(input)
+            let reached = inside.discrete.contains(next) || inside.active.contains(next);
+            let is_float = body.tensor(**input).dtype.is_float();
+            reached && !is_float && !discrete.contains(input) && !targets.contains(input)
         });
         match carried {
             Some((_, input)) => discrete.push(*input),

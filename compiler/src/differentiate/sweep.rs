@@ -1,14 +1,15 @@
 //! The reverse sweep over one region.
 //!
 //! Expects: nodes in topological order; seeds with the types of the nodes they are cotangents of.
-//! Guarantees: cotangents of one node are added in descending order of its users.
+//! Guarantees: cotangents of one node are added in descending order of its users; the cotangent of a bool is a float tensor,
+//! the wider where two dtypes meet.
 //! Leaves out: loops (`scan`) and the search for what is active (`activity`).
 
 use super::activity::{self, Activity};
-use super::{Pass, Rule, backward, diagnose, push, zeros};
+use super::{Pass, Rule, backward, diagnose, in_dtype, push, zeros};
 use crate::ir::graph::{NodeId, Provenance, Region};
 use crate::ir::op::Op;
-use crate::ir::types::{TensorType, Type};
+use crate::ir::types::{Dtype, TensorType, Type};
 use bpc_lang::diagnostics::Diagnostic;
 use std::collections::BTreeMap;
 
@@ -24,7 +25,12 @@ impl Cotangents {
     /// Adds a contribution to the cotangent of a node.
     pub fn add(&mut self, region: &mut Region, node: NodeId, contribution: NodeId, provenance: Provenance) {
         let total = match self.tensors.get(&node) {
-            Some(known) => push(region, Op::Add {}, &[*known, contribution], provenance),
+            Some(known) => {
+                let wider = region.tensor(*known).dtype.max(region.tensor(contribution).dtype);
+                let known = in_dtype(region, *known, wider, provenance);
+                let contribution = in_dtype(region, contribution, wider, provenance);
+                push(region, Op::Add {}, &[known, contribution], provenance)
+            }
             None => contribution,
         };
         self.tensors.insert(node, total);
@@ -150,9 +156,9 @@ impl Pass<'_> {
                 if *estimator {
                     return Err(vec![diagnose::second_derivative(&node.provenance, of, rule)]);
                 }
-                let floats = (0..node.operands.len() as u32)
-                    .filter(|place| region.tensor(node.operands[*place as usize]).dtype.is_float());
-                let nested = self.vjp_of_region(*body, &[*index], &floats.collect::<Vec<_>>())?;
+                let by = (0..node.operands.len() as u32)
+                    .filter(|place| region.tensor(node.operands[*place as usize]).dtype.has_cotangent());
+                let nested = self.vjp_of_region(*body, &[*index], &by.collect::<Vec<_>>())?;
                 (format!("vjp.{of}"), rule.clone(), false, nested, node.operands.clone())
             }
             op => {
@@ -163,41 +169,48 @@ impl Pass<'_> {
                 {
                     return Err(vec![diagnose::discrete(region, *discrete, activity, &*self.table)]);
                 }
-                match self.primitive(region, id)? {
+                match self.primitive(region, id, arrived[0])? {
                     Some(rule) => (op.name().to_string(), "exact".to_string(), false, rule, node.operands.clone()),
                     None => return Err(vec![diagnose::discrete(region, id, activity, &*self.table)]),
                 }
             }
         };
+        let provenance = backward(&node.provenance);
+        let given = &self.graph.regions[body];
+        let wanted: Vec<Dtype> = given.inputs[given.inputs.len() - arrived.len()..]
+            .iter()
+            .map(|input| given.tensor(*input).dtype)
+            .collect();
         let mut operands = known.clone();
         operands.extend_from_slice(values);
-        operands.extend_from_slice(arrived);
+        operands.extend(arrived.iter().zip(wanted).map(|(cotangent, dtype)| in_dtype(region, *cotangent, dtype, provenance)));
         let mut contributions = Vec::new();
         for (index, place) in gives.iter().enumerate() {
             let operand = known[*place as usize];
             if !activity.active.contains(&operand) {
                 continue;
             }
+            let given = &self.graph.regions[body];
             let op = Op::Vjp {
                 of: of.clone(),
                 rule: rule.clone(),
                 index: index as u32,
                 estimator,
-                ty: region.tensor(operand).clone(),
+                ty: given.tensor(given.results[index].node).clone(),
                 body,
             };
-            contributions.push((operand, push(region, op, &operands, backward(&node.provenance))));
+            contributions.push((operand, push(region, op, &operands, provenance)));
         }
         Ok(contributions)
     }
 
-    fn primitive(&mut self, region: &Region, id: NodeId) -> Result<Option<Rule>, Vec<Diagnostic>> {
+    fn primitive(&mut self, region: &Region, id: NodeId, cotangent: NodeId) -> Result<Option<Rule>, Vec<Diagnostic>> {
         let node = &region.nodes[id];
         let Type::Tensor(result) = &node.ty else {
             return Ok(None);
         };
         let operands: Vec<_> = node.operands.iter().map(|operand| region.tensor(*operand).clone()).collect();
-        self.table.rule(&mut self.graph, &node.op, &operands, result)
+        self.table.rule(&mut self.graph, &node.op, &operands, result, region.tensor(cotangent))
     }
 }
 

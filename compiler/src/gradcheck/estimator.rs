@@ -121,13 +121,14 @@ impl Function {
         }
         let factor = 1.0 + dot(&self.weight, value);
         let parts = self.weight.data.iter().zip(&value.data).zip(&self.curvature.data);
-        Tensor { ty: value.ty.clone(), data: parts.map(|((w, v), c)| factor * w + c * v).collect() }
+        Tensor { ty: self.weight.ty.clone(), data: parts.map(|((w, v), c)| factor * w + c * v).collect() }
     }
 }
 
 fn check(piece: &Piece, numbers: &mut Numbers, samples: u32) -> Result<[Bias; 2], String> {
     let samples = samples.max(2);
-    let ty = piece.value_type();
+    // A bool counts as 0 or 1.
+    let ty = &TensorType::new(Dtype::F64, piece.value_type().shape.clone());
     // Of the size of 1 for any number of elements, so that biases can be compared.
     let size = 1.0 / (ty.elements().max(1) as f64).sqrt();
     let mut scaled = |factor: f64| {
@@ -139,7 +140,10 @@ fn check(piece: &Piece, numbers: &mut Numbers, samples: u32) -> Result<[Bias; 2]
     let functions =
         [false, true].map(|quadratic| Function { weight: weight.clone(), curvature: curvature.clone(), quadratic });
     let directions: Vec<(String, Tensor)> =
-        piece.differentiable().into_iter().map(|(name, ty)| (name, numbers.tensor(&ty, false))).collect();
+        piece.differentiable(Dtype::F64).into_iter().map(|(name, ty)| (name, numbers.tensor(&ty, false))).collect();
+    if directions.is_empty() {
+        return Err("not compared: it has no float argument along which a difference could be taken".to_string());
+    }
     let mut values = piece.values(numbers, false);
     let mut sums = [Sums::default(), Sums::default()];
     for sample in 0..samples {
@@ -148,7 +152,7 @@ fn check(piece: &Piece, numbers: &mut Numbers, samples: u32) -> Result<[Bias; 2]
                 step.data[0] = f64::from(sample);
             }
         } else {
-            for (name, ty) in piece.differentiable() {
+            for (name, ty) in piece.differentiable(Dtype::F64) {
                 let mut value = numbers.tensor(&ty, false);
                 value.data.iter_mut().for_each(|value| *value *= 2.0);
                 values.insert(name, value);

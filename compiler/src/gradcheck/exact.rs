@@ -2,7 +2,7 @@
 //!
 //! Expects: the gradient graph of a model.
 //! Guarantees: every rule on the way is checked for all operations and types it is used with, at random points in double
-//! precision, by central differences along a random direction of each argument.
+//! precision, by central differences along a random direction of each float argument and by flips of each bool argument.
 //! Leaves out: loops (`model` checks them as part of the whole).
 
 use super::numbers::{Numbers, dot, moved};
@@ -12,11 +12,15 @@ use crate::ir::copy::prune;
 use crate::ir::graph::{Graph, NodeId, Region};
 use crate::ir::interpret::Tensor;
 use crate::ir::op::Op;
+use crate::ir::types::Dtype;
 use crate::measure;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Points at which a rule is checked for one combination of types.
 const POINTS: usize = 4;
+
+/// How many elements of a bool argument are flipped at one point.
+const FLIPS: usize = 16;
 
 /// What was found about one rule of one operation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,7 +99,10 @@ fn differentiated(region: &Region, operands: &[NodeId]) -> NodeId {
 fn check(piece: &Piece, numbers: &mut Numbers) -> Result<f64, String> {
     let mut worst: f64 = 0.0;
     for _ in 0..POINTS {
-        for (name, ty) in piece.differentiable() {
+        for (name, _) in piece.differentiable(Dtype::Bool) {
+            worst = worst.max(flipped(piece, numbers, &name)?);
+        }
+        for (name, ty) in piece.differentiable(Dtype::F64) {
             let direction = numbers.tensor(&ty, false);
             // Logarithms and the like want positive arguments.
             let mut errors = Vec::new();
@@ -108,6 +115,33 @@ fn check(piece: &Piece, numbers: &mut Numbers) -> Result<f64, String> {
             }
             worst = worst.max(errors.into_iter().fold(f64::INFINITY, f64::min));
         }
+    }
+    Ok(worst)
+}
+
+/// The largest error of the cotangent of a bool argument at random places: there it is the value (weighted by the
+/// cotangent) at true minus that at false.
+fn flipped(piece: &Piece, numbers: &mut Numbers, name: &str) -> Result<f64, String> {
+    let values = piece.values(numbers, false);
+    let outcome = piece.run(&values)?;
+    let weight = &values[COTANGENT];
+    let noise: f64 = weight.data.iter().zip(&outcome.value.data).map(|(w, v)| (w * v).abs()).sum();
+    let length = values[name].data.len();
+    let mut worst: f64 = 0.0;
+    for _ in 0..FLIPS.min(length) {
+        let place = (numbers.uniform() * length as f64) as usize;
+        let own = piece.given.iter().zip(&outcome.cotangents).filter(|(given, _)| *given == name);
+        let claimed: f64 = own.map(|(_, own)| own.data[place]).sum();
+        let mut there = values.clone();
+        let bit = &mut there.get_mut(name).expect("bug in bpc: an argument without a value").data[place];
+        let sign = if *bit == 0.0 { 1.0 } else { -1.0 };
+        *bit = 1.0 - *bit;
+        let value = piece.run(&there)?.value;
+        let change = value.data.iter().zip(&outcome.value.data).zip(&weight.data).map(|((v, v0), w)| w * (v - v0));
+        let measured = sign * change.sum::<f64>();
+        let scale = claimed.abs().max(measured.abs()) + 1e-4 * noise;
+        let error = if scale == 0.0 { 0.0 } else { (claimed - measured).abs() / scale };
+        worst = worst.max(if error.is_finite() { error } else { f64::INFINITY });
     }
     Ok(worst)
 }

@@ -3,7 +3,8 @@
 //! Expects: a lowered training step.
 //! Guarantees: in double precision, along one random direction of all parameters of the loss; random places draw the same
 //! numbers everywhere, and a value behind `stop` is held where it is.
-//! Leaves out: losses with an estimator on the way: their gradient is not the derivative on purpose.
+//! Leaves out: losses with an estimator on the way: their gradient is not the derivative on purpose; parameters of bools,
+//! whose cotangent is of first order only.
 
 use super::STEPS;
 use super::double::in_double;
@@ -42,6 +43,7 @@ pub fn losses(program: &Program, lowered: &Lowered, seed: u64) -> Vec<Loss> {
         for node in main.nodes.values().filter(|node| matches!(node.op, Op::Grad {}) && node.operands[0] == loss) {
             if let Op::Input { name, .. } = &main.nodes[node.operands[1]].op
                 && lowered.parameters.iter().any(|parameter| parameter.name == *name)
+                && main.tensor(node.operands[1]).dtype.is_float()
             {
                 parameters.push((name.clone(), node.operands[1]));
             }
@@ -76,6 +78,11 @@ fn check(
         main.result(OutputRole::Value, format!("gradient of {name}"), gradient);
     }
     let graph = prune(&graph);
+    if parameters.is_empty() {
+        return Err(
+            "not compared: it trains bools alone, and the cotangent of a bool is of first order only".to_string()
+        );
+    }
     if let Some(name) = estimator(&graph) {
         return Err(format!("not compared: the estimator {name} is on the way, see below"));
     }

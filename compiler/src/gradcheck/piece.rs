@@ -74,8 +74,9 @@ impl Piece {
         } else {
             main.push(node.op.clone(), &operands, Provenance::default()).ok()?
         };
-        add_value(&mut main, value, &mut operands)?;
         let rule_region = &graph.regions[*body];
+        let ty = rule_region.tensor(*rule_region.inputs.last()?).clone();
+        add_value(&mut main, value, ty, &mut operands)?;
         let mut given = Vec::new();
         for (index, output) in rule_region.results.iter().enumerate() {
             let place = rule_region.inputs.iter().position(
@@ -88,7 +89,7 @@ impl Piece {
                 rule: rule.clone(),
                 index: index as u32,
                 estimator: *estimator,
-                ty: main.tensor(argument).clone(),
+                ty: rule_region.tensor(output.node).clone(),
                 body: *body,
             };
             let cotangent = main.push(op, &operands, Provenance::default()).ok()?;
@@ -124,11 +125,11 @@ impl Piece {
         main.tensor(main.results[0].node)
     }
 
-    /// The arguments that have a cotangent and are floats, each once.
-    pub fn differentiable(&self) -> Vec<(String, TensorType)> {
-        let float = |(_, ty): &(&str, &TensorType)| ty.dtype == Dtype::F64;
+    /// The arguments of a dtype that have a cotangent, each once.
+    pub fn differentiable(&self, dtype: Dtype) -> Vec<(String, TensorType)> {
+        let of_dtype = |(_, ty): &(&str, &TensorType)| ty.dtype == dtype;
         let given = |(name, _): &(&str, &TensorType)| self.given.iter().any(|given| given == name);
-        self.inputs().filter(float).filter(given).map(|(name, ty)| (name.to_string(), ty.clone())).collect()
+        self.inputs().filter(of_dtype).filter(given).map(|(name, ty)| (name.to_string(), ty.clone())).collect()
     }
 
     /// Runs it.
@@ -143,12 +144,12 @@ impl Piece {
 }
 
 /// Names the value as a result and gives its parts and their cotangents to the rule. Several parts are one vector of
-/// doubles, and so are their cotangents; whole numbers have none.
-fn add_value(main: &mut Region, value: NodeId, operands: &mut Vec<NodeId>) -> Option<()> {
+/// doubles, and so are their cotangents; whole numbers have none. `last` is the type of the last cotangent.
+fn add_value(main: &mut Region, value: NodeId, last: TensorType, operands: &mut Vec<NodeId>) -> Option<()> {
     let push = |main: &mut Region, op: Op, operands: &[NodeId]| main.push(op, operands, Provenance::default()).ok();
     let parts = match main.nodes[value].ty.clone() {
-        Type::Tensor(ty) => {
-            let cotangent = main.input(InputRole::Data, COTANGENT, ty, Provenance::default());
+        Type::Tensor(_) => {
+            let cotangent = main.input(InputRole::Data, COTANGENT, last, Provenance::default());
             main.result(OutputRole::Value, "value", value);
             operands.extend([value, cotangent]);
             return Some(());

@@ -412,8 +412,10 @@ pub fn ruled(op: &Op, operands: &[&Type]) -> Result<Type, String> {
             return Err(format!("ruled: gives the cotangent of argument {argument} twice"));
         }
         let ty = tensor(op, operands, *argument as usize + 1)?;
-        if !ty.dtype.is_float() {
-            return Err(format!("ruled: gives the cotangent of argument {argument}, which is not a float ({ty})"));
+        if !ty.dtype.has_cotangent() {
+            return Err(format!(
+                "ruled: gives the cotangent of argument {argument}, which is not a float or bool ({ty})"
+            ));
         }
     }
     Ok(operands[0].clone())
@@ -491,13 +493,17 @@ pub fn pushforward(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     vjps(op, operands)
 }
 
-/// The type of the tensor by which is differentiated.
+/// The type of the tensor by which is differentiated; the derivative by a bool has the dtype of the loss.
 pub fn grad(op: &Op, operands: &[&Type]) -> Result<Type, String> {
-    let (loss, wrt) = (float(op, operands, 0)?, float(op, operands, 1)?);
+    let (loss, wrt) = (float(op, operands, 0)?, tensor(op, operands, 1)?);
     if loss.rank() != 0 {
         return Err(format!("grad: the loss is {loss} and should be a scalar"));
     }
-    Ok(Type::Tensor(wrt.clone()))
+    let dtype = match wrt.dtype {
+        Dtype::Bool => loss.dtype,
+        _ => float(op, operands, 1)?.dtype,
+    };
+    Ok(Type::Tensor(TensorType::new(dtype, wrt.shape.clone())))
 }
 
 fn misplaced(op: &Op) -> String {

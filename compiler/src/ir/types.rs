@@ -58,6 +58,12 @@ impl Dtype {
         matches!(self, Dtype::F32 | Dtype::F64)
     }
 
+    /// Whether a tensor of it can have a cotangent: a float, or a bool, whose cotangent is a float tensor that says by how
+    /// much the loss is larger at true than at false, to first order.
+    pub fn has_cotangent(self) -> bool {
+        self.is_float() || self == Dtype::Bool
+    }
+
     /// Whether it holds whole numbers (not bool).
     pub fn is_integer(self) -> bool {
         matches!(self, Dtype::I32 | Dtype::I64 | Dtype::U32)
@@ -110,6 +116,11 @@ impl TensorType {
     pub fn is_addressable(&self) -> bool {
         let bytes = self.shape.iter().try_fold(self.dtype.bytes(), |product, size| product.checked_mul((*size).max(1)));
         bytes.is_some_and(|bytes| bytes <= MOST_BYTES)
+    }
+
+    /// Whether `other` can be the type of a cotangent of this: the same, and for a bool any float of that shape.
+    pub fn takes_cotangent(&self, other: &TensorType) -> bool {
+        self.shape == other.shape && other.dtype.is_float() && (self.dtype == other.dtype || self.dtype == Dtype::Bool)
     }
 
     /// Bytes in memory.

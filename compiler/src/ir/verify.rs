@@ -142,9 +142,21 @@ impl<'a> Verifier<'a> {
             }
             Op::Ruled { gives, .. } => {
                 let mut inputs = (1..types.len()).map(operand).collect::<Result<Vec<_>, _>>()?;
-                let results = gives.iter().map(|argument| inputs[*argument as usize].clone()).collect();
+                // The float dtype of the cotangent of a bool is the region's own business.
+                let cotangent = |ty: &TensorType, node: Option<&NodeId>| {
+                    let given = node.and_then(|node| body.nodes.get(*node)).and_then(|node| node.ty.tensor());
+                    given.filter(|given| ty.takes_cotangent(given)).unwrap_or(ty).clone()
+                };
+                let results = gives.iter().enumerate().map(|(index, argument)| {
+                    cotangent(&inputs[*argument as usize], body.results.get(index).map(|output| &output.node))
+                });
+                let results = results.collect();
                 let parts = types[0].parts();
-                inputs.extend(parts.iter().chain(parts).cloned());
+                inputs.extend(parts.iter().cloned());
+                match parts {
+                    [value] => inputs.push(cotangent(value, body.inputs.last())),
+                    parts => inputs.extend(parts.iter().cloned()),
+                }
                 (inputs, results)
             }
             Op::Vjp { index, .. } => {

@@ -13,7 +13,7 @@ use crate::differentiate::{DerivativeTable, Loop, LoopRule, Rule};
 use crate::ir::attribute::Attribute;
 use crate::ir::graph::Graph;
 use crate::ir::op::Op;
-use crate::ir::types::TensorType;
+use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::builtins;
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{Program, Target};
@@ -39,7 +39,12 @@ impl<'p> Derivatives<'p> {
         op: &Op,
         operands: &[TensorType],
         result: &TensorType,
+        cotangent: &TensorType,
     ) -> Result<Option<Rule>, Vec<Diagnostic>> {
+        // To bool, a cast is a comparison.
+        if matches!(op, Op::Cast { dtype: Dtype::Bool }) {
+            return Ok(None);
+        }
         let Some(name) = builtins::primitive(op.name()) else { return Ok(None) };
         let mut rules = self.program.rules_for(Target::Primitive(name));
         let Some((id, rule)) = rules.find(|(_, rule)| rule.name.is_none()) else { return Ok(None) };
@@ -60,7 +65,8 @@ impl<'p> Derivatives<'p> {
         lowering.graph = std::mem::take(graph);
         lowering.rules = std::mem::take(&mut self.rules);
         let chosen = Chosen { id, rule, given: Vec::new() };
-        let region = lowering.rule_region(&chosen, &[], &actuals, &[], std::slice::from_ref(result), span);
+        let types = (std::slice::from_ref(result), std::slice::from_ref(cotangent));
+        let region = lowering.rule_region(&chosen, &[], &actuals, &[], types, span);
         *graph = std::mem::take(&mut lowering.graph);
         self.rules = std::mem::take(&mut lowering.rules);
         match region {
@@ -77,12 +83,14 @@ impl DerivativeTable for Derivatives<'_> {
         op: &Op,
         operands: &[TensorType],
         result: &TensorType,
+        cotangent: &TensorType,
     ) -> Result<Option<Rule>, Vec<Diagnostic>> {
-        let key = (op.clone(), operands.to_vec());
+        let mut key = (op.clone(), operands.to_vec());
+        key.1.push(cotangent.clone());
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let rule = self.elaborate(graph, op, operands, result)?;
+        let rule = self.elaborate(graph, op, operands, result, cotangent)?;
         self.known.insert(key, rule.clone());
         Ok(rule)
     }

@@ -7,13 +7,14 @@
 
 use super::context::{Binding, Lowering, Outcome};
 use super::model::Goal;
+use super::optimizer::declaration;
 use super::value::Value;
 use crate::ir::graph::{InputRole, NodeId, OutputRole, Region};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, Literal};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::suggest::closest;
-use bpc_lang::tree::{Expr, Selector, Span};
+use bpc_lang::tree::{Expr, ParamKind, Selector, Span};
 use std::collections::BTreeSet;
 
 /// Whether the whole pattern matches the path: `*` is one segment, `**` any number.
@@ -85,15 +86,8 @@ impl Lowering<'_> {
             for index in indices {
                 let (parameter, tensor) = self.model.parameters[*index].clone();
                 let before = self.diagnostics.len();
-                if !tensor.ty.dtype.is_float() {
-                    let title = format!("`{}` has dtype {} and no gradient", parameter.name, tensor.ty.dtype);
-                    failed = Some(
-                        self.report(
-                            Diagnostic::error("BP0416", title, parameter.span, "cannot be trained by this optimizer")
-                                .with_label(goal.optimizer.span, "trained here")
-                                .with_help("make it a float, or name the trained parameters: `minimize .. over ..`"),
-                        ),
-                    );
+                if let Some(diagnostic) = self.untrainable(&parameter, tensor.ty.dtype, goal) {
+                    failed = Some(self.report(diagnostic));
                     continue;
                 }
                 let gradient = self.emit(Op::Grad {}, &[&goal.loss, &tensor], goal.span)?;
@@ -115,6 +109,35 @@ impl Lowering<'_> {
         let next = self.emit(Op::Add {}, &[&step, &one], span)?;
         self.region().result(OutputRole::Next, "step", next.node);
         Ok(())
+    }
+
+    /// Why the optimizer of a goal cannot train a parameter of this dtype.
+    fn untrainable(&self, parameter: &super::model::Parameter, dtype: Dtype, goal: &Goal) -> Option<Diagnostic> {
+        let optimizer = declaration(self.program, goal.optimizer.id);
+        let name = &optimizer.name.text;
+        let for_bools = matches!(&optimizer.weight.kind, ParamKind::Typed(ty) if ty.element.text == "bool");
+        let over = parameter.name.rsplit_once('.').map_or(parameter.name.as_str(), |(layer, _)| layer);
+        let (title, help) = match dtype {
+            Dtype::Bool if for_bools => return None,
+            dtype if dtype.is_float() && !for_bools => return None,
+            Dtype::Bool => (
+                format!("`{}` has dtype bool, and `{name}` trains floats", parameter.name),
+                format!("flip bits by vote: `minimize .. over {over}, .. using boolean(eta = 10)`, from `std.boolean`"),
+            ),
+            dtype if dtype.is_float() => (
+                format!("`{}` has dtype {dtype}, and `{name}` trains bools", parameter.name),
+                format!("give the float parameters their own line: `minimize .. over {over}, .. using adam`"),
+            ),
+            dtype => (
+                format!("`{}` has dtype {dtype} and no gradient", parameter.name),
+                "make it a float, or name the trained parameters: `minimize .. over ..`".to_string(),
+            ),
+        };
+        Some(
+            Diagnostic::error("BP0416", title, parameter.span, "cannot be trained by this optimizer")
+                .with_label(goal.optimizer.span, "trained here")
+                .with_help(help),
+        )
     }
 
     /// For each goal, the indices of the parameters it trains.

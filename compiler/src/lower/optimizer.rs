@@ -75,6 +75,10 @@ impl Lowering<'_> {
             let label = format!("`{parameter}`, trained by `{name}`,");
             self.check_type(ty, &weight.ty, chosen.span, &label)?;
         }
+        // Where the weight is no float, `f` is the dtype of its cotangent: that of most states.
+        if self.frame().find("f").is_none() {
+            self.frame().define("f", Value::Dtype(gradient.ty.dtype));
+        }
         self.bind(name, &optimizer.params, chosen.given.clone(), chosen.span)?;
         self.frame().define(weight_name, Value::Tensor(weight.clone()));
         self.frame().define(&optimizer.gradient.text, Value::Tensor(gradient));

@@ -1,7 +1,8 @@
 //! Gradient rules: elaboration into a region, and the `ruled` node around a call.
 //!
 //! Expects: a call whose plain value has been elaborated.
-//! Guarantees: a rule gives the cotangent of every float argument, each of its argument's type; what a `keep` line names is
+//! Guarantees: a rule gives the cotangent of every float argument, each of its argument's type, and may give that of a bool
+//! argument, of the same shape and a float dtype; what a `keep` line names is
 //! elaborated beside the call and is an operand of the `ruled` node; a rule is elaborated once for equal types and static
 //! arguments. A rule with a value is elaborated in the place of the function's body.
 //! Leaves out: which rule a call takes (`choose`), and the derivatives of operations (`derivatives`), which use the same elaboration.
@@ -15,7 +16,7 @@ use super::model::Site;
 use super::value::{Tensor, Value};
 use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region, RegionId};
 use crate::ir::op::Op;
-use crate::ir::types::TensorType;
+use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::tree::{Expr, ExprKind, Function, Name, Rule, RuleKind, Span, Statement};
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,7 +135,14 @@ impl<'p> Lowering<'p> {
             kept_actuals.push((kept_name, actual));
         }
         let types: Vec<TensorType> = values.iter().map(|value| value.ty.clone()).collect();
-        let (body, gives) = self.rule_region(&chosen, &own, &actuals, &kept_actuals, &types, span)?;
+        let mut cotangents = types.clone();
+        if let [cotangent] = cotangents.as_mut_slice()
+            && cotangent.dtype == Dtype::Bool
+        {
+            let mut dtypes = tensors[..n_arguments as usize].iter().map(|tensor| tensor.ty.dtype);
+            cotangent.dtype = dtypes.find(|dtype| dtype.is_float()).unwrap_or(Dtype::F32);
+        }
+        let (body, gives) = self.rule_region(&chosen, &own, &actuals, &kept_actuals, (&types, &cotangents), span)?;
         let text = rule_text(rule, &own);
         let path = self.frame().site().join(".");
         let site = if path.is_empty() { name.to_string() } else { path };
@@ -301,19 +309,19 @@ impl<'p> Lowering<'p> {
     }
 
     /// The region of a rule for arguments of these types: inputs are the tensor arguments, what is kept, the parts of
-    /// the value, and their cotangents; results are the cotangents of the arguments `gives`.
+    /// the value, and their cotangents (of the two lists of `types`); results are the cotangents of the arguments `gives`.
     pub fn rule_region(
         &mut self,
         chosen: &Chosen<'p>,
         own: &[(String, Value)],
         actuals: &[Actual],
         kept: &[(String, Actual)],
-        values: &[TensorType],
+        types: (&[TensorType], &[TensorType]),
         span: Span,
     ) -> Outcome<(RegionId, Vec<u32>)> {
         let rule = chosen.rule;
         let mut key = format!("{}.{}", chosen.id.module.0, chosen.id.index);
-        values.iter().for_each(|value| key += &format!(" {value}"));
+        types.0.iter().chain(types.1).for_each(|ty| key += &format!(" {ty}"));
         own.iter().for_each(|(name, value)| key += &format!(" {name}={}", value.text()));
         actuals.iter().for_each(|actual| key += &format!(" {}", actual.text()));
         kept.iter().for_each(|(name, actual)| key += &format!(" {name}:{}", actual.text()));
@@ -327,7 +335,7 @@ impl<'p> Lowering<'p> {
         self.frames.push(frame);
         // The call is only interesting where its types decide; a rule's own mistakes are shown in the rule.
         self.active_rules.push(chosen.id);
-        let result = self.rule_body(rule, actuals, kept, values, span);
+        let result = self.rule_body(rule, actuals, kept, types, span);
         self.active_rules.pop();
         self.frames.pop();
         let building = self.building.pop().expect("bug in bpc: the region of a rule is gone");
@@ -342,7 +350,7 @@ impl<'p> Lowering<'p> {
         rule: &'p Rule,
         actuals: &[Actual],
         kept: &[(String, Actual)],
-        types: &[TensorType],
+        (types, cotangents): (&[TensorType], &[TensorType]),
         span: Span,
     ) -> Outcome<Vec<u32>> {
         let mut values = Vec::new();
@@ -376,7 +384,7 @@ impl<'p> Lowering<'p> {
             let tensor = self.argument(&format!("value.{}", result.text), ty);
             self.frame().define(&result.text, Value::Tensor(tensor));
         }
-        for (result, ty) in rule.results.iter().zip(types) {
+        for (result, ty) in rule.results.iter().zip(cotangents) {
             let cotangent = self.argument(&format!("grad.{}", result.text), ty);
             self.frame().define(cotangent_key(&result.text), Value::Tensor(cotangent));
         }
@@ -479,10 +487,13 @@ impl<'p> Lowering<'p> {
         value: &Expr,
         places: &BTreeMap<String, (u32, TensorType)>,
     ) -> Outcome<NodeId> {
-        let Some((_, ty)) = places.get(&name.text).filter(|(_, ty)| ty.dtype.is_float()) else {
+        let Some((_, ty)) = places.get(&name.text).filter(|(_, ty)| ty.dtype.has_cotangent()) else {
             let declared = rule.target_params.iter().find(|param| param.name.text == name.text);
-            let label =
-                if declared.is_some() { "not a float tensor, so no cotangent" } else { "no argument of the target" };
+            let label = if declared.is_some() {
+                "not a float or bool tensor, so no cotangent"
+            } else {
+                "no argument of the target"
+            };
             let title = format!("the rule has a `grad` line for `{}`", name.text);
             let mut diagnostic = Diagnostic::error("BP0402", title, name.span, label);
             diagnostic = match declared {
@@ -492,6 +503,18 @@ impl<'p> Lowering<'p> {
             return Err(self.report(diagnostic));
         };
         let given = self.expression(value)?;
+        // A number takes the dtype of the cotangent of the result where a bool leaves it open.
+        let mut ty = ty.clone();
+        if ty.dtype == Dtype::Bool {
+            let cotangents = rule.results.iter().map(|result| cotangent_key(&result.text));
+            let cotangents: Vec<Value> = cotangents.filter_map(|key| self.frame().find(&key).cloned()).collect();
+            let floats = [given.clone()].into_iter().chain(cotangents).find_map(|value| match value {
+                Value::Tensor(tensor) if tensor.ty.dtype.is_float() => Some(tensor.ty.dtype),
+                _ => None,
+            });
+            ty.dtype = floats.unwrap_or(Dtype::F32);
+        }
+        let ty = &ty;
         if given.is_scalar() {
             let literal = self.literal(&given, ty.dtype, value.span)?;
             return Ok(self.constant(literal, &ty.shape, value.span)?.node);

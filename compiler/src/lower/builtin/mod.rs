@@ -262,9 +262,10 @@ impl Lowering<'_> {
             let title = format!("only a float scalar has a derivative, and this is {}", self.type_text(&loss.ty));
             return self.error("BP0413", title, arguments.placed("loss").1, "sum or mean it first");
         }
-        if !x.ty.dtype.is_float() {
-            let title = format!("a derivative is taken by a float tensor, and this is {}", self.type_text(&x.ty));
-            return self.error("BP0414", title, arguments.placed("x").1, "not a float tensor");
+        if !x.ty.dtype.has_cotangent() {
+            let title =
+                format!("a derivative is taken by a float or bool tensor, and this is {}", self.type_text(&x.ty));
+            return self.error("BP0414", title, arguments.placed("x").1, "not a float or bool tensor");
         }
         let result = self.emit(Op::Grad {}, &[&loss, &x], arguments.span)?;
         Ok(Value::Tensor(Lowering::with_origins(result, x.origins)))

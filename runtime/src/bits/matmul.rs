@@ -1,0 +1,121 @@
+//! Numbers times bits that stand for two numbers.
+//!
+//! Expects: see [`super`].
+//! Guarantees: the bits are turned into numbers block by block, so that no whole copy of them exists; the order in which a
+//! sum is added depends on the shape and the machine's instruction set and caches alone.
+//! Leaves out: a product with fewer operations than that of numbers: with a real factor there is none.
+
+use super::Shared;
+use crate::engine::for_engines;
+use crate::pool::Context;
+use crate::product::Element;
+use std::cell::RefCell;
+
+/// Rows of bits in one block: so many terms of a sum are added at a time.
+const BLOCK_ROWS: usize = 1024;
+/// Columns of bits in one block.
+const BLOCK_COLUMNS: usize = 240;
+
+thread_local! {
+    static BLOCK: RefCell<Vec<f64>> = const { RefCell::new(vec![]) };
+}
+
+/// A float that bits can become.
+pub trait Number: Element {
+    /// Writes `on` where a bit is true, else `off`.
+    ///
+    /// # Safety
+    /// `count` bytes, and places.
+    unsafe fn decode(bits: *const u8, count: usize, on: Self, off: Self, to: *mut Self);
+}
+
+macro_rules! number {
+    ($type:ty, $decode:ident $decode_on:ident) => {
+        for_engines! {
+            /// [`Number::decode`]
+            ///
+            /// # Safety
+            /// As there.
+            unsafe fn $decode(bits: *const u8, count: usize, on: $type, off: $type, to: *mut $type) = $decode_on {
+                for place in 0..count {
+                    *to.add(place) = if *bits.add(place) == 0 { off } else { on };
+                }
+            }
+        }
+
+        impl Number for $type {
+            unsafe fn decode(bits: *const u8, count: usize, on: $type, off: $type, to: *mut $type) {
+                // SAFETY: the caller's promise.
+                unsafe { $decode(bits, count, on, off, to) }
+            }
+        }
+    };
+}
+
+number!(f32, decode_f32 decode_f32_on);
+number!(f64, decode_f64 decode_f64_on);
+
+/// result[r, c] = sum over i of z[r, i] times (`on` where bits[i, c] is true, else `off`).
+///
+/// # Safety
+/// `rows * inner` numbers at `z`, `inner * columns` bytes at `bits`, `rows * columns` places at `result`.
+pub unsafe fn matmul<T: Number>(
+    context: &Context,
+    (rows, columns, inner): (usize, usize, usize),
+    (on, off): (T, T),
+    z: *const T,
+    bits: *const u8,
+    result: *mut T,
+) {
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    let (z, bits, result) = (Shared(z.cast_mut()), Shared(bits.cast_mut()), Shared(result));
+    context.parallel(columns.div_ceil(BLOCK_COLUMNS) as u64, 1, &|begin, end, _| {
+        let mut block = BLOCK.take();
+        block.resize(block.len().max(BLOCK_ROWS * BLOCK_COLUMNS), 0.0);
+        let decoded = block.as_mut_ptr().cast::<T>();
+        for job in begin as usize..end as usize {
+            let first = job * BLOCK_COLUMNS;
+            let width = BLOCK_COLUMNS.min(columns - first);
+            let mut done = 0;
+            // Once for `inner` = 0, so that the result is written.
+            while done == 0 || done < inner {
+                let depth = BLOCK_ROWS.min(inner - done);
+                for row in 0..depth {
+                    // SAFETY: a part of one row of the bits; the block has room for `depth` rows of `width`.
+                    unsafe {
+                        T::decode(bits.at((done + row) * columns + first), width, on, off, decoded.add(row * width));
+                    }
+                }
+                // SAFETY: z has `rows` rows of which this reads a part, the block is as written above, and the columns of
+                // the result are those of this job alone.
+                unsafe {
+                    gemm::gemm(
+                        rows,
+                        width,
+                        depth,
+                        result.at(first),
+                        1,
+                        columns as isize,
+                        done > 0,
+                        z.at(done),
+                        1,
+                        inner as isize,
+                        decoded,
+                        1,
+                        width as isize,
+                        if done > 0 { T::ONE } else { T::ZERO },
+                        T::ONE,
+                        false,
+                        false,
+                        false,
+                        gemm::Parallelism::None,
+                    );
+                }
+                done += depth.max(1);
+            }
+        }
+        BLOCK.set(block);
+    });
+}
