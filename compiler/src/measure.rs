@@ -69,6 +69,15 @@ fn of_node(region: &Region, node: &crate::ir::graph::Node, of_regions: &[u64]) -
             let (x, y) = (region.tensor(node.operands[0]), region.tensor(node.operands[1]));
             x.elements().saturating_mul(2).saturating_mul(y.shape[1])
         }
+        (Op::BitMatmul { .. }, _) => {
+            let inner = region.tensor(node.operands[1]).shape[0];
+            result.saturating_mul(2).saturating_mul(inner)
+        }
+        // A gate, a count of bits and an addition for each word of 64.
+        (Op::BitCount { .. }, _) => {
+            let inner = region.tensor(node.operands[1]).shape[1];
+            result.saturating_mul(3).saturating_mul(inner.div_ceil(64))
+        }
         (Op::Unwindows { .. } | Op::ScatterAdd { .. }, _) | (_, OpClass::Reduction) => {
             elements(&region.nodes[node.operands[node.operands.len() - 1]].ty)
         }

@@ -108,6 +108,8 @@ pub static BUILTINS: &[Builtin] = &[
         "Runs of rows times their matrices.",
     ),
     row("segment_outer", Special, &["x", "y", "counts"], 3, "For each run of rows the sum of outer products."),
+    row("bit_count", Special, &["x", "w", "gate"], 2, "How often a gate (xnor) is true along rows: i32[.., O]."),
+    row("bit_matmul", Special, &["z", "bits", "on", "off"], 4, "Numbers times bits that stand for two numbers."),
     row("range", Special, &["count"], 1, "i32[count]: 0, 1, ..; in a scan, its steps."),
     row("zeros", Special, &["shape", "dtype"], 1, "0 in every place; f32 unless a dtype is given."),
     row("ones", Special, &["shape", "dtype"], 1, "1 in every place; f32 unless a dtype is given."),

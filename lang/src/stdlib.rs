@@ -24,6 +24,9 @@ pub static MODULES: &[(&str, &str)] = &[
     ("std.linear_algebra", include_str!("../std/linear_algebra.bp")),
     ("std.constraints", include_str!("../std/constraints.bp")),
     ("std.physics", include_str!("../std/physics.bp")),
+    ("std.logic", include_str!("../std/logic.bp")),
+    ("std.boolean", include_str!("../std/boolean.bp")),
+    ("std.rules.boolean", include_str!("../std/rules/boolean.bp")),
     ("std.init", include_str!("../std/init.bp")),
 ];
 

@@ -10,7 +10,7 @@
 use crate::pool::Context;
 use crate::product::Element;
 use crate::segments::RowsShape;
-use crate::{scatter, segments};
+use crate::{bits, scatter, segments};
 use std::num::Wrapping;
 use std::ops::AddAssign;
 
@@ -80,6 +80,28 @@ unsafe fn segment_outer<T: Element>(context: &Context, sizes: *const u64, pointe
     }
 }
 
+/// Sizes: rows, columns, inner. Pointers: x, w, result. See [`bits::count`].
+unsafe fn bit_count<const GATE: usize>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
+    // SAFETY: three sizes and three pointers, of tensors that have these sizes.
+    unsafe {
+        let ([rows, columns, inner], [x, w, result]) = (read::<u64, 3>(sizes), read(pointers));
+        let shape = (rows as usize, columns as usize, inner as usize);
+        bits::count(context, bits::Gate::ALL[GATE], shape, x, w, result.cast());
+    }
+}
+
+/// Sizes: rows, columns, inner, and the numbers that true and false stand for. Pointers: z, bits, result. See
+/// [`bits::matmul`].
+unsafe fn bit_matmul<T: bits::Number>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
+    // SAFETY: five sizes and three pointers, of tensors that have these sizes.
+    unsafe {
+        let ([rows, columns, inner, on, off], [z, bits, result]) = (read::<u64, 5>(sizes), read(pointers));
+        let shape = (rows as usize, columns as usize, inner as usize);
+        let numbers = (T::of(on as i64), T::of(off as i64));
+        bits::matmul::<T>(context, shape, numbers, z.cast(), bits, result.cast());
+    }
+}
+
 macro_rules! routines {
     ($($symbol:ident = $body:path;)*) => {
         $(
@@ -108,4 +130,10 @@ routines! {
     bpc_segment_outer_f32 = segment_outer::<f32>;
     bpc_segment_outer_f64 = segment_outer::<f64>;
     bpc_scatter_add_i64 = scatter_add::<Wrapping<i64>>;
+    bpc_bit_count_xnor = bit_count::<0>;
+    bpc_bit_count_xor = bit_count::<1>;
+    bpc_bit_count_and = bit_count::<2>;
+    bpc_bit_count_or = bit_count::<3>;
+    bpc_bit_matmul_f32 = bit_matmul::<f32>;
+    bpc_bit_matmul_f64 = bit_matmul::<f64>;
 }

@@ -48,6 +48,25 @@ pub fn routine(op: &Op, operands: &[&TensorType], result: &TensorType) -> Routin
             symbol: if result.dtype == Dtype::F64 { "bpc_segment_outer_f64" } else { "bpc_segment_outer_f32" },
             sizes: vec![result.shape[0], operands[0].shape[0], result.shape[1], result.shape[2]],
         },
+        Op::BitCount { gate } => Routine {
+            symbol: match gate.as_str() {
+                "xnor" => "bpc_bit_count_xnor",
+                "xor" => "bpc_bit_count_xor",
+                "and" => "bpc_bit_count_and",
+                _ => "bpc_bit_count_or",
+            },
+            sizes: rows_columns_inner(operands, operands[1].shape[0]),
+        },
+        Op::BitMatmul { on, off } => Routine {
+            symbol: if result.dtype == Dtype::F64 { "bpc_bit_matmul_f64" } else { "bpc_bit_matmul_f32" },
+            sizes: [rows_columns_inner(operands, operands[1].shape[1]), vec![*on as u64, *off as u64]].concat(),
+        },
         _ => panic!("bug in bpc: {} has no routine", op.name()),
     }
+}
+
+/// Sizes of a product whose first operand has its rows on all axes but the last.
+fn rows_columns_inner(operands: &[&TensorType], columns: u64) -> Vec<u64> {
+    let (inner, leading) = operands[0].shape.split_last().expect("bug in bpc: a product with a scalar");
+    vec![leading.iter().product(), columns, *inner]
 }

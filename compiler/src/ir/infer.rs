@@ -5,8 +5,10 @@
 //! attributes); or a sentence that names the operation, the operand and both sides of the conflict.
 //! Leaves out: what a region says (bodies of scans and rules); `verify` compares those with the attributes used here.
 
+mod bits;
 mod segments;
 
+pub use bits::{bit_count, bit_matmul};
 pub use segments::{counting_sort, histogram, segment_matmul, segment_outer};
 
 use super::op::{Arity, Op};

@@ -301,6 +301,10 @@ op_table! {
     SegmentMatmul "segment_matmul" (rows matrices counts) { transposed: bool } Library, infer::segment_matmul;
     /// For each run of rows (see `segment_matmul`) the sum of the outer products of x [S, N] and y [S, M]: [E, N, M].
     SegmentOuter "segment_outer" (x y counts) {} Library, infer::segment_outer;
+    /// How often a `gate` (`xnor`, `xor`, `and`, `or`) is true along two rows: bool[.., I] by bool[O, I] gives i32[.., O].
+    BitCount "bit_count" (x w) { gate: String } Library, infer::bit_count;
+    /// Product of numbers [.., K] with bits [K, N], of which true stands for `on` and false for `off`.
+    BitMatmul "bit_matmul" (z bits) { on: i64, off: i64 } Library, infer::bit_matmul;
 
     /// A loop. Operands: `carries` first values, then `sequences` tensors [length, ..], then values the body sees
     /// unchanged. The region's inputs are the same with the leading axis of the sequences gone; its results are the

@@ -22,6 +22,9 @@ thread_local! {
 
 /// A float that bits can become.
 pub trait Number: Element {
+    /// The nearest to a whole number.
+    fn of(value: i64) -> Self;
+
     /// Writes `on` where a bit is true, else `off`.
     ///
     /// # Safety
@@ -44,6 +47,9 @@ macro_rules! number {
         }
 
         impl Number for $type {
+            fn of(value: i64) -> $type {
+                value as $type
+            }
             unsafe fn decode(bits: *const u8, count: usize, on: $type, off: $type, to: *mut $type) {
                 // SAFETY: the caller's promise.
                 unsafe { $decode(bits, count, on, off, to) }

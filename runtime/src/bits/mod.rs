@@ -10,7 +10,7 @@ mod matmul;
 mod pack;
 
 pub use count::{Gate, count};
-pub use matmul::matmul;
+pub use matmul::{Number, matmul};
 pub use pack::pack_row;
 
 /// A pointer that may go to another worker: workers read, or write separate places.

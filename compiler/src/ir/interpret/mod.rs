@@ -8,6 +8,7 @@
 //! Leaves out: speed. Memory is freed after the last use and no operation allocates for each element, so that graphs
 //! of some million elements run.
 
+mod bits;
 mod elementwise;
 mod places;
 mod products;
@@ -133,6 +134,8 @@ fn compute(op: &Op, operands: &[&Tensor], ty: &TensorType) -> Result<Tensor, Str
                 segments::segment_matmul(operands[0], operands[1], operands[2], *transposed, ty)
             }
             Op::SegmentOuter {} => segments::segment_outer(operands[0], operands[1], operands[2], ty),
+            Op::BitCount { gate } => bits::count(gate, operands[0], operands[1], ty),
+            Op::BitMatmul { on, off } => bits::matmul(*on, *off, operands[0], operands[1], ty),
             _ => return Err(format!("bug in bpc: {} has no meaning in the interpreter", op.name())),
         },
         OpClass::Other => match op {

@@ -4,6 +4,7 @@
 //! Guarantees: static arguments alone give a static value.
 //! Leaves out: rules chosen for the call (`call`).
 
+mod bits;
 mod elementwise;
 mod fixed;
 mod product;
@@ -75,6 +76,8 @@ impl Lowering<'_> {
             (_, "histogram" | "counting_sort") => self.keys(&arguments),
             (_, "segment_matmul") => self.segment_matmul(&arguments),
             (_, "segment_outer") => self.segment_outer(&arguments),
+            (_, "bit_count") => self.bit_count(&arguments),
+            (_, "bit_matmul") => self.bit_matmul(&arguments),
             (_, "reshape") => self.reshape(&arguments),
             (_, "transpose") => self.transpose(&arguments),
             (_, "permute") => self.permute(&arguments),
