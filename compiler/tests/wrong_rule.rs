@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 const X: [f64; 5] = [0.3, -1.2, 0.8, 2.0, -0.1];
 
 const DECLARATIONS: &str = "
+use std.logic { count }
 fn bend(x: f[..]) -> f[..] { x * x }
 estimator tripled for bend(x: f[..]) -> y exact_for nothing { grad x = 3 * x * grad y }
 estimator kept for bend(x: f[..]) -> y exact_for nothing {
@@ -26,6 +27,8 @@ estimator pair_tripled for pair(x: f[..]) -> (square, double) exact_for nothing 
     keep triple = 3 * x
     grad x = triple * grad square + 2 * grad double
 }
+fn bits(x: f[..]) -> bool[..] { x > 0 }
+estimator tripled for bits(x: f[..]) -> y exact_for nothing { grad x = 3 * grad y }
 layer bent(x: f[N]) -> f[N] { bend(x) }
 ";
 
@@ -44,6 +47,12 @@ const PLACES: &[(&str, &str, Derivative)] = &[
     ("with a kept value", "let y = bend(x) via kept", |x, k| k * x),
     ("for one of two results", "let (y, other) = pair(x) via pair_tripled", |x, k| k * x),
     ("for both results", "let (a, b) = pair(x) via pair_tripled\n    let y = a + b - 2 * x", |x, k| k * x),
+    ("of bits", "let y = f64(bits(x) via tripled)", |_, k| k),
+    (
+        "through counts of bits",
+        "let bit = reshape(bits(x) via tripled, [N, 1])\n    let y = reshape(count(bit, full([1, 1], true, bool), dtype = f64), [N])",
+        |_, k| k,
+    ),
     ("for a scope", "grad { bend => tripled }\n    let y = bend(x)", |x, k| k * x),
     ("for a layer", "grad { bend in inner => tripled }\n    let inner = bent(x)\n    let y = inner", |x, k| k * x),
     (

@@ -64,8 +64,8 @@ impl State {
             .collect()
     }
 
-    /// Everything that lives from step to step, by name.
-    pub(super) fn all(&self) -> Vec<(&str, HostTensor)> {
+    /// Everything that lives from step to step, by name: parameters and the state of optimisers. Empty before the first step.
+    pub fn all(&self) -> Vec<(&str, HostTensor)> {
         self.places.iter().map(|(name, place)| (name.as_str(), read(&self.block, place.offset, &place.ty))).collect()
     }
 

@@ -177,13 +177,13 @@ impl Pass<'_> {
         };
         let provenance = backward(&node.provenance);
         let given = &self.graph.regions[body];
-        let wanted: Vec<Dtype> = given.inputs[given.inputs.len() - arrived.len()..]
-            .iter()
-            .map(|input| given.tensor(*input).dtype)
-            .collect();
+        let wanted: Vec<Dtype> =
+            given.inputs[given.inputs.len() - arrived.len()..].iter().map(|input| given.tensor(*input).dtype).collect();
         let mut operands = known.clone();
         operands.extend_from_slice(values);
-        operands.extend(arrived.iter().zip(wanted).map(|(cotangent, dtype)| in_dtype(region, *cotangent, dtype, provenance)));
+        operands.extend(
+            arrived.iter().zip(wanted).map(|(cotangent, dtype)| in_dtype(region, *cotangent, dtype, provenance)),
+        );
         let mut contributions = Vec::new();
         for (index, place) in gives.iter().enumerate() {
             let operand = known[*place as usize];

@@ -132,6 +132,9 @@ impl<'p> Checker<'p> {
                 self.params(std::slice::from_ref(&optimizer.weight));
                 self.scopes.bind(&optimizer.weight.name, Binding::Carried);
                 self.scopes.bind(&optimizer.gradient, Binding::Value);
+                // The dtype of the gradient, also where the weight is a bool.
+                let gradient = Name { text: "f".to_string(), span: optimizer.gradient.span };
+                self.scopes.bind(&gradient, Binding::Class);
                 self.block(&optimizer.body);
             }
             Item::Model(model) => {

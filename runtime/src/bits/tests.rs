@@ -5,7 +5,7 @@ use super::{Gate, matmul, pack_row};
 use crate::philox::uniform_f64;
 use crate::pool::Context;
 
-fn bits(count: usize, stream: u32) -> Vec<u8> {
+fn bits(count: usize, stream: i32) -> Vec<u8> {
     (0..count as u64).map(|place| u8::from(uniform_f64([1, 2], stream, 0, place) < 0.5)).collect()
 }
 

@@ -30,7 +30,7 @@ pub fn matmul(on: i64, off: i64, z: &Tensor, bits: &Tensor, ty: &TensorType) -> 
             let number = if bits.data[k * columns + column] == 0.0 { off } else { on };
             z * number as f64
         });
-        terms.sum()
+        terms.fold(0.0, |sum, term| sum + term)
     };
     (0..ty.elements() as usize).map(place).collect()
 }

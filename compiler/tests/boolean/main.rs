@@ -1,0 +1,7 @@
+//! Networks of bits against golden numbers (written in double precision by independent code, `tests/golden/boolean`) and against
+//! the definitions: what a flip of a bit changes.
+
+mod golden;
+mod logic;
+mod products;
+mod training;
