@@ -78,6 +78,14 @@ fn of_node(region: &Region, node: &crate::ir::graph::Node, of_regions: &[u64]) -
             let inner = region.tensor(node.operands[1]).shape[1];
             result.saturating_mul(3).saturating_mul(inner.div_ceil(64))
         }
+        // All butterflies of all blocks, padding included.
+        (Op::BlockWht { block, .. } | Op::BlockWhtT { block, .. }, _) => {
+            let coefficients =
+                if matches!(node.op, Op::BlockWht { .. }) { node } else { &region.nodes[node.operands[0]] };
+            let kept = coefficients.ty.tensor().map_or(1, |ty| ty.shape[ty.rank() - 2]);
+            let places = block[0] * block[1];
+            elements(&coefficients.ty) / kept * places * u64::from(places.ilog2())
+        }
         (Op::Unwindows { .. } | Op::ScatterAdd { .. }, _) | (_, OpClass::Reduction) => {
             elements(&region.nodes[node.operands[node.operands.len() - 1]].ty)
         }

@@ -18,6 +18,7 @@ pub static MODULES: &[(&str, &str)] = &[
     ("std.nn", include_str!("../std/nn.bp")),
     ("std.moe", include_str!("../std/moe.bp")),
     ("std.rules.sparsemixer", include_str!("../std/rules/sparsemixer.bp")),
+    ("std.rules.wht", include_str!("../std/rules/wht.bp")),
     ("std.random", include_str!("../std/random.bp")),
     ("std.optim", include_str!("../std/optim.bp")),
     ("std.schedule", include_str!("../std/schedule.bp")),

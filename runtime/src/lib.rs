@@ -17,3 +17,4 @@ pub mod scatter;
 pub mod segments;
 pub mod tensor;
 pub mod tensor_file;
+pub mod walsh;

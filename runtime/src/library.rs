@@ -10,7 +10,7 @@
 use crate::pool::Context;
 use crate::product::Element;
 use crate::segments::RowsShape;
-use crate::{bits, scatter, segments};
+use crate::{bits, scatter, segments, walsh};
 use std::num::Wrapping;
 use std::ops::AddAssign;
 
@@ -102,6 +102,42 @@ unsafe fn bit_matmul<T: bits::Number>(context: &Context, sizes: *const u64, poin
     }
 }
 
+/// A routine of [`walsh`] on [batch, grid.., channels] and [batch, P, Q, kept, channels].
+type BlockTransform<T> = unsafe fn(&Context, walsh::Shape, &[u64], &[u64], *const T, *mut T);
+
+/// Sizes: batch, rows and columns of the grid, channels, rows and columns of a block, whether padding mirrors, kept
+/// functions, then the row sequencies of those, then their column sequencies. Pointers: operand, result.
+unsafe fn block_transform<T>(
+    routine: BlockTransform<T>,
+    context: &Context,
+    sizes: *const u64,
+    pointers: *const *mut u8,
+) {
+    // SAFETY: so many sizes, and two pointers, of tensors that have these sizes.
+    unsafe {
+        let [batch, rows, columns, channels, height, width, mirror, kept] =
+            read::<u64, 8>(sizes).map(|size| size as usize);
+        let [row_sequencies, column_sequencies] =
+            [0, kept].map(|first| std::slice::from_raw_parts(sizes.add(8 + first), kept));
+        let [operand, result] = read(pointers);
+        let (grid, block) = ([rows, columns], [height, width]);
+        let shape = walsh::Shape { batch, grid, channels, block, mirror: mirror != 0 };
+        routine(context, shape, row_sequencies, column_sequencies, operand.cast_const().cast(), result.cast());
+    }
+}
+
+/// See [`walsh::block_wht`].
+unsafe fn block_wht<T: walsh::Lane>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
+    // SAFETY: the same contract.
+    unsafe { block_transform::<T>(walsh::block_wht, context, sizes, pointers) }
+}
+
+/// See [`walsh::block_wht_t`].
+unsafe fn block_wht_t<T: walsh::Lane>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
+    // SAFETY: the same contract.
+    unsafe { block_transform::<T>(walsh::block_wht_t, context, sizes, pointers) }
+}
+
 macro_rules! routines {
     ($($symbol:ident = $body:path;)*) => {
         $(
@@ -136,4 +172,8 @@ routines! {
     bpc_bit_count_or = bit_count::<3>;
     bpc_bit_matmul_f32 = bit_matmul::<f32>;
     bpc_bit_matmul_f64 = bit_matmul::<f64>;
+    bpc_block_wht_f32 = block_wht::<f32>;
+    bpc_block_wht_f64 = block_wht::<f64>;
+    bpc_block_wht_t_f32 = block_wht_t::<f32>;
+    bpc_block_wht_t_f64 = block_wht_t::<f64>;
 }

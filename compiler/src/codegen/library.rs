@@ -61,6 +61,14 @@ pub fn routine(op: &Op, operands: &[&TensorType], result: &TensorType) -> Routin
             symbol: if result.dtype == Dtype::F64 { "bpc_bit_matmul_f64" } else { "bpc_bit_matmul_f32" },
             sizes: [rows_columns_inner(operands, operands[1].shape[1]), vec![*on as u64, *off as u64]].concat(),
         },
+        Op::BlockWht { block, rows, columns, mirror } => {
+            let symbol = if result.dtype == Dtype::F64 { "bpc_block_wht_f64" } else { "bpc_block_wht_f32" };
+            Routine { symbol, sizes: block_sizes(operands[0], block, rows, columns, *mirror) }
+        }
+        Op::BlockWhtT { block, rows, columns, mirror, .. } => {
+            let symbol = if result.dtype == Dtype::F64 { "bpc_block_wht_t_f64" } else { "bpc_block_wht_t_f32" };
+            Routine { symbol, sizes: block_sizes(result, block, rows, columns, *mirror) }
+        }
         _ => panic!("bug in bpc: {} has no routine", op.name()),
     }
 }
@@ -69,4 +77,11 @@ pub fn routine(op: &Op, operands: &[&TensorType], result: &TensorType) -> Routin
 fn rows_columns_inner(operands: &[&TensorType], columns: u64) -> Vec<u64> {
     let (inner, leading) = operands[0].shape.split_last().expect("bug in bpc: a product with a scalar");
     vec![leading.iter().product(), columns, *inner]
+}
+
+/// The sizes of a block transform of grids of this type.
+fn block_sizes(grids: &TensorType, block: &[u64], rows: &[u64], columns: &[u64], mirror: bool) -> Vec<u64> {
+    let (lead, inner) = grids.shape.split_at(grids.rank() - 3);
+    let head = [lead.iter().product(), inner[0], inner[1], inner[2], block[0], block[1], u64::from(mirror)];
+    [&head, &[rows.len() as u64][..], rows, columns].concat()
 }

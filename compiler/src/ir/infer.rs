@@ -7,9 +7,11 @@
 
 mod bits;
 mod segments;
+mod walsh;
 
 pub use bits::{bit_count, bit_matmul};
 pub use segments::{counting_sort, histogram, segment_matmul, segment_outer};
+pub use walsh::{block_wht, block_wht_t};
 
 use super::op::{Arity, Op};
 use super::types::{Dtype, TensorType, Type};

@@ -306,6 +306,17 @@ op_table! {
     /// Product of numbers [.., K] with bits [K, N], of which true stands for `on` and false for `off`.
     BitMatmul "bit_matmul" (z bits) { on: i64, off: i64 } Library, infer::bit_matmul;
 
+    /// Walsh-Hadamard transform of each block of grids [.., H, W, C], with the channels C along. An axis is padded to
+    /// whole blocks of `block` places at both ends, the odd place before it, by its mirror image without the edge or by
+    /// zeros. Of each block stay the coefficients of the orthonormal functions that change their sign `rows[i]` times
+    /// down and `columns[i]` times across: [.., P, Q, M, C].
+    BlockWht "block_wht" (x) { block: Vec<u64>, rows: Vec<u64>, columns: Vec<u64>, mirror: bool }
+        Library, infer::block_wht;
+    /// Adjoint of `block_wht`: [.., P, Q, M, C] to [.., H, W, C] for a `grid` of H x W. What lies in padding is added
+    /// to the place that it mirrors, or left out.
+    BlockWhtT "block_wht_t" (x) { grid: Vec<u64>, block: Vec<u64>, rows: Vec<u64>, columns: Vec<u64>, mirror: bool }
+        Library, infer::block_wht_t;
+
     /// A loop. Operands: `carries` first values, then `sequences` tensors [length, ..], then values the body sees
     /// unchanged. The region's inputs are the same with the leading axis of the sequences gone; its results are the
     /// next carries, then what is stacked. The result is the last carries, then the stacks [length, ..].

@@ -9,6 +9,7 @@
 mod arithmetic;
 mod products;
 mod reductions;
+mod transforms;
 mod views;
 
 use super::analysis::EGraph;
@@ -34,7 +35,7 @@ pub struct Rule {
 
 /// All rules, in the order in which they are tried.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    [arithmetic::RULES, views::RULES, reductions::RULES, products::RULES].into_iter().flatten()
+    [arithmetic::RULES, views::RULES, reductions::RULES, products::RULES, transforms::RULES].into_iter().flatten()
 }
 
 /// An expression over classes that a rule builds.

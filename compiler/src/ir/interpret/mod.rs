@@ -16,6 +16,7 @@ mod reductions;
 mod segments;
 mod sources;
 mod views;
+mod walsh;
 
 use super::copy::live;
 use super::graph::{Graph, NodeId, Output, Region, RegionId};
@@ -136,6 +137,8 @@ fn compute(op: &Op, operands: &[&Tensor], ty: &TensorType) -> Result<Tensor, Str
             Op::SegmentOuter {} => segments::segment_outer(operands[0], operands[1], operands[2], ty),
             Op::BitCount { gate } => bits::count(gate, operands[0], operands[1], ty),
             Op::BitMatmul { on, off } => bits::matmul(*on, *off, operands[0], operands[1], ty),
+            Op::BlockWht { .. } => walsh::block_wht(op, operands[0], ty),
+            Op::BlockWhtT { .. } => walsh::block_wht_t(op, operands[0], ty),
             _ => return Err(format!("bug in bpc: {} has no meaning in the interpreter", op.name())),
         },
         OpClass::Other => match op {

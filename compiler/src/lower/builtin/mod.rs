@@ -12,6 +12,7 @@ mod random;
 mod reduce;
 mod segment;
 mod shape;
+mod transform;
 
 use super::bind::Given;
 use super::context::{Lowering, Outcome, Reported};
@@ -78,6 +79,7 @@ impl Lowering<'_> {
             (_, "segment_outer") => self.segment_outer(&arguments),
             (_, "bit_count") => self.bit_count(&arguments),
             (_, "bit_matmul") => self.bit_matmul(&arguments),
+            (_, "block_wht" | "block_wht_t") => self.block_transform(&arguments),
             (_, "reshape") => self.reshape(&arguments),
             (_, "transpose") => self.transpose(&arguments),
             (_, "permute") => self.permute(&arguments),
