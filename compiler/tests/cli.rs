@@ -309,6 +309,8 @@ fn a_dim_that_is_set_fixes_the_batch() {
     let text = format!("{SMALL}\ntrain small {{ data csv(\"rows.csv\") }}\n");
     let program = write(&folder, "small.bp", &text);
     write(&folder, "rows.csv", "x\n1\n2\n3\n4\n5\n");
+    fails(1, &["train", &program, "--set", "B=-1"], &["BP0305", "the dim `B` cannot be -1"]);
+    fails(2, &["train", &program, "--save", "nowhere/w.safetensors"], &["no folder nowhere"]);
     let output = bpc(&["train", &program, "--set", "B=2"]);
     let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(text.starts_with("2 steps") && notes.contains("1 of 5 rows"), "{text}{notes}");
@@ -328,6 +330,7 @@ fn wrong_train_blocks_are_shown_at_their_place() {
         ("idx()", "idx(", "a file for each input"),
         ("csv(\"rows.csv\")\n    epochs -1", "-1", "not negative"),
         ("csv(\"rows.csv\")\n    shuffle 1", "1\n", "true or false"),
+        ("csv(\"rows.csv\")\n    epochs 1\n    steps 7", "7\n", "leave one out"),
     ] {
         let text = format!("{SMALL}\ntrain small {{\n    data {source}\n}}\n");
         let program = write(&folder, "small.bp", &text);

@@ -146,7 +146,7 @@ fn language_cases() {
 fn examples_lower() {
     for path in cases("../examples") {
         let text = fs::read_to_string(&path).unwrap();
-        let sizes = [("B", 4), ("T", 8)];
+        let sizes = [("B", 4), ("T", 64)];
         let mut options = Options { training: true, ..Options::default() };
         for (name, size) in sizes {
             if text.contains(&format!("[{name}")) || text.contains(&format!(", {name}]")) {

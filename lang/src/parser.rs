@@ -328,19 +328,17 @@ fn words(expected: &[String], at_start: bool) -> String {
         return "a declaration (`fn`, `layer`, `model`, `train`, `exact`, `estimator`, `optimizer` or `use`)"
             .to_string();
     }
-    let mut phrases: Vec<String> = Vec::new();
-    let mut covered: Vec<&str> = Vec::new();
-    let mut class = |phrase: &str, present: bool, tokens: &[&'static str]| {
-        if present {
-            phrases.push(phrase.to_string());
-            covered.extend(tokens);
-        }
-    };
-    class("a statement", has("let") && has("minimize"), STATEMENT);
-    class("an expression", has("integer") && has("(") && !has("let"), EXPRESSION);
-    class("a name", has("name") && !(has("integer") && has("(")), NAME);
-    class("an operator", has("+") && has("^"), OPERATOR);
-    class("the end of the line", has("newline"), &["newline"]);
+    let begins_expression = has("integer") && has("(");
+    let classes: [(&str, bool, &[&[&str]]); 5] = [
+        ("a statement", has("let") && has("minimize"), &[NAME, EXPRESSION, STATEMENT]),
+        ("an expression", begins_expression && !has("let"), &[NAME, EXPRESSION]),
+        ("a name", has("name") && !begins_expression, &[NAME]),
+        ("an operator", has("+") && has("^"), &[OPERATOR]),
+        ("the end of the line", has("newline"), &[&["newline"]]),
+    ];
+    let present = || classes.iter().filter(|(_, present, _)| *present);
+    let mut phrases: Vec<String> = present().map(|(phrase, ..)| phrase.to_string()).collect();
+    let covered: Vec<&str> = present().flat_map(|(.., tables)| tables.concat()).collect();
     for token in expected {
         let token = token.trim_matches('"');
         if !covered.contains(&token) {
@@ -363,55 +361,17 @@ fn words(expected: &[String], at_start: bool) -> String {
     }
 }
 
-const NAME: &[&str] = &["name", "keep", "form"];
+/// Tokens that are names.
+const NAME: &[&str] = &["name", "keep"];
 
-const EXPRESSION: &[&str] = &[
-    "name",
-    "keep",
-    "form",
-    "integer",
-    "real",
-    "string",
-    "unterminated",
-    "true",
-    "false",
-    "(",
-    "[",
-    "grad",
-    "if",
-    "scan",
-    "-",
-    "not",
-];
+/// Further tokens that begin an expression.
+const EXPRESSION: &[&str] =
+    &["integer", "real", "string", "unterminated", "true", "false", "(", "[", "grad", "if", "scan", "-", "not"];
 
-const STATEMENT: &[&str] = &[
-    "name",
-    "keep",
-    "form",
-    "integer",
-    "real",
-    "string",
-    "unterminated",
-    "true",
-    "false",
-    "(",
-    "[",
-    "grad",
-    "if",
-    "scan",
-    "-",
-    "not",
-    "in",
-    "param",
-    "state",
-    "let",
-    "next",
-    "yield",
-    "out",
-    "minimize",
-    "repeat",
-];
+/// Further tokens that begin a statement.
+const STATEMENT: &[&str] = &["in", "param", "state", "let", "next", "yield", "out", "minimize", "repeat"];
 
+/// Tokens that go on with an expression.
 const OPERATOR: &[&str] = &[
     "or", "xor", "and", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "//", "%", "@", "^", "(", "[", ".", "via",
 ];

@@ -27,6 +27,12 @@ pub fn run(options: &Train) -> Result<(), Failure> {
         let problem = format!("--save {}: parameters are saved as safetensors", path.display());
         return Err(Failure::Usage(format!("{problem}; give a name that ends in .safetensors")));
     }
+    if let Some(folder) = options.save.as_deref().and_then(Path::parent)
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        return Err(Failure::Usage(format!("--save: there is no folder {}; create it first", folder.display())));
+    }
     let model = open(&options.program)?;
     let settings = data::settings(&model, &options.program, &options.work, options.batch)?;
     let split = data::open(&model, &settings)?;

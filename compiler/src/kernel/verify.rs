@@ -269,10 +269,10 @@ fn scalars(program: &Program, stage: &Stage, sizes: &[u64], written: &BTreeSet<B
     Ok(())
 }
 
-/// The smallest and the largest value of a map over loop axes of these sizes, none of which is 0; no sum on the way there
-/// leaves 64 bits.
+/// The smallest and the largest value of a map over loop axes of these sizes, of which only those that it does not
+/// depend on may be 0; no sum on the way there leaves 64 bits.
 fn range(map: &AffineMap, sizes: &[u64]) -> Result<(i64, i64), String> {
-    let last = |(stride, size): (&i64, &u64)| u128::from(stride.unsigned_abs()) * u128::from(size - 1);
+    let last = |(stride, size): (&i64, &u64)| u128::from(stride.unsigned_abs()) * u128::from(size.saturating_sub(1));
     let mut lasts = map.strides.iter().zip(sizes).map(last);
     let reach = lasts.try_fold(u128::from(map.offset.unsigned_abs()), |sum, last| sum.checked_add(last));
     if reach.is_none_or(|reach| reach > i64::MAX as u128) || sizes.iter().any(|size| *size > i64::MAX as u64) {

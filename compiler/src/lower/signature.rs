@@ -106,6 +106,10 @@ impl Lowering<'_> {
         let settings: Vec<String> = model.params.iter().map(|param| param.name.text.clone()).collect();
         for (name, size) in &self.options.sizes {
             if !settings.contains(name) {
+                if *size < 0 {
+                    let title = format!("the dim `{name}` cannot be {size}");
+                    return self.error("BP0305", title, model.name.span, "set from outside to a negative size");
+                }
                 self.frame().define(name, Value::Integer(*size));
             }
         }

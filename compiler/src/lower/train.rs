@@ -126,6 +126,12 @@ pub fn train_block(program: &Program, model: &str) -> Result<Option<TrainBlock>,
             }
         }
     }
+    if block.epochs.is_some()
+        && block.steps.is_some()
+        && let Some((_, last)) = train.entries.iter().rev().find(|(name, _)| ["epochs", "steps"].contains(&&*name.text))
+    {
+        reader.report("`epochs` and `steps` both say how long training takes; leave one out", last.span);
+    }
     if reader.wrong.is_empty() { Ok(Some(block)) } else { Err(reader.wrong) }
 }
 
