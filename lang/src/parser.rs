@@ -362,7 +362,7 @@ fn words(expected: &[String], at_start: bool) -> String {
 }
 
 /// Tokens that are names.
-const NAME: &[&str] = &["name", "keep"];
+const NAME: &[&str] = &["name", "keep", "form"];
 
 /// Further tokens that begin an expression.
 const EXPRESSION: &[&str] =

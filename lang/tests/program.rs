@@ -32,7 +32,8 @@ fn files_beside_the_program() {
     assert_eq!(origin(&program, "sum").as_deref(), Some("primitive sum"));
     let paths: Vec<&str> = program.paths.iter().map(String::as_str).collect();
     assert_eq!(paths, ["", "std.core", "std.derivatives", "std.rules.one_shot", "std.init", "shapes", "parts.edges"]);
-    let (file, text) = (program.modules[4].file, "use parts.edges { edge }");
+    let shapes = paths.iter().position(|path| *path == "shapes").unwrap();
+    let (file, text) = (program.modules[shapes].file, "use parts.edges { edge }");
     assert_eq!(program.sources.path(file), "shapes.bp");
     assert!(program.sources.text(file).starts_with(text));
 }
