@@ -143,6 +143,13 @@ pub static BUILTINS: &[Builtin] = &[
         "In a rule for loops: tangents of the results of one turn, from those of carries and constants.",
     ),
     row(
+        "lanes",
+        Special,
+        &["step"],
+        1,
+        "In a rule for loops: how many leading axes of the carries are lanes, each computed alone (0 or 1).",
+    ),
+    row(
         "trained",
         Special,
         &["step"],

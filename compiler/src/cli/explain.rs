@@ -51,6 +51,7 @@ fn page(model: &Model, compilation: &Compilation) -> String {
     let parts = [
         overview(compilation),
         rules(model, compilation),
+        forms(&compilation.report),
         random(compilation),
         format!("Rewrites (bpc compile --emit egraph says what they mean)\n{}", rewrites(&compilation.report)),
         format!("Kernels of a training step, in order\n{}", kernels(&compilation.kernels)),
@@ -125,6 +126,23 @@ fn saved(model: &Model, compilation: &Compilation, function: &str, rule: &str) -
     let compare =
         |of: fn(&bpc::ir::graph::Graph) -> u64, unit| difference(of(&plain), of(&compilation.optimized), unit);
     (compare(measure::residual_bytes, bytes), compare(measure::operations, operations))
+}
+
+/// Loops with several exact forms of their derivative, and which one was taken.
+fn forms(what: &egraph::Report) -> String {
+    let mut rows = Vec::new();
+    for choice in &what.forms {
+        for (index, (form, cost)) in choice.forms.iter().enumerate() {
+            let taken = if choice.taken.contains(&index) { "taken" } else { "" };
+            rows.push(vec![choice.of.clone(), form.clone(), report::duration(*cost), taken.to_string()]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut all = vec![row(["loop", "form", "cost", ""])];
+    all.append(&mut rows);
+    format!("Exact forms of the derivatives of loops, with their cost by the model\n{}", table("llrl", &all))
 }
 
 fn random(compilation: &Compilation) -> String {

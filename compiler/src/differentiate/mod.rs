@@ -25,15 +25,17 @@ pub type Rule = (RegionId, Vec<u32>);
 /// A loop whose cotangents are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Loop {
-    /// The loop, whose last stacks are its states: the carries before each turn.
+    /// The loop, whose stacks hold its states: the carries before each turn.
     pub scan: Op,
     /// The types of its operands.
     pub operands: Vec<TensorType>,
     /// The types of its parts.
     pub parts: Vec<TensorType>,
+    /// For each carry, the part that is its state.
+    pub states: Vec<u32>,
     /// The operands that are trained.
     pub trained: Vec<u32>,
-    /// The parts behind the last carries that get a cotangent.
+    /// The parts behind the last carries that get a cotangent: stacks, then states.
     pub given: Vec<u32>,
     /// Inputs of the body that are discrete and depend on something trained, by a way outside of the body.
     pub discrete: Vec<u32>,

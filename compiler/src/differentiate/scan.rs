@@ -1,6 +1,6 @@
 //! Loops: a `vjps` node for each form of the rule that a loop is under, and the derivative of one turn inside such a rule.
 //!
-//! Expects: scans that came through [`Pass::scan_with_states`], which stacks the carries of every step.
+//! Expects: scans that came through [`Pass::scan_with_states`], which stacks the carries before every turn.
 //! Guarantees: no mathematics of loops happens here; what a rule computes with one turn (`pullback`, `pushforward`) is made of
 //! the vjps of its body.
 //! Leaves out: the rules themselves (`lang/std/rules/one_shot.bp`).
@@ -39,6 +39,12 @@ fn parts(op: &Op) -> Parts {
     }
 }
 
+/// The result of a body that is a carry before the turn.
+fn state_of(body: &Region, carries: usize, place: usize) -> Option<u32> {
+    let is_state = |result: &usize| body.results[*result].node == body.inputs[place];
+    (carries..body.results.len()).find(is_state).map(|result| result as u32)
+}
+
 fn stacked(ty: &TensorType, length: u64) -> TensorType {
     let mut shape = vec![length];
     shape.extend(&ty.shape);
@@ -46,7 +52,7 @@ fn stacked(ty: &TensorType, length: u64) -> TensorType {
 }
 
 impl Pass<'_> {
-    /// Copies a scan such that its last stacks are the carries before each step.
+    /// Copies a scan such that the carries before each step are among its stacks.
     pub(super) fn scan_with_states(
         &mut self,
         region: &mut Region,
@@ -56,15 +62,17 @@ impl Pass<'_> {
     ) -> NodeId {
         let scan = parts(op);
         let mut body = self.graph.regions[scan.body].clone();
-        let carries = &body.inputs[..scan.carries];
-        if body.results.iter().rev().map(|result| result.node).take(scan.carries).eq(carries.iter().rev().copied()) {
-            // A copy of one that saves them already.
-            return push(region, op.clone(), operands, provenance);
-        }
         let mut stacks = scan.stacks;
-        for (place, carry) in body.inputs.clone().into_iter().take(scan.carries).enumerate() {
-            stacks.push(stacked(body.tensor(carry), scan.length));
-            body.result(OutputRole::Value, format!("state{place}"), carry);
+        let before = stacks.len();
+        for place in 0..scan.carries {
+            if state_of(&body, scan.carries, place).is_none() {
+                let carry = body.inputs[place];
+                stacks.push(stacked(body.tensor(carry), scan.length));
+                body.result(OutputRole::Value, format!("state{place}"), carry);
+            }
+        }
+        if stacks.len() == before {
+            return push(region, op.clone(), operands, provenance);
         }
         let body = self.graph.add(body);
         let op = Op::Scan {
@@ -115,12 +123,19 @@ impl Pass<'_> {
         let from_outside: Vec<bool> = node.operands.iter().map(is_discrete).collect();
         let discrete = discrete_inputs(body, &from_outside, &body.inputs, &next, &targets);
         let place_of = |input: &NodeId| body.inputs.iter().position(|known| known == input).map(|place| place as u32);
-        // The saved states are stacks like the others: a second derivative sends them cotangents.
-        let given = (carries..types.len() as u32).filter(|part| cotangents.parts.contains_key(&(id, *part)));
+        let states: Vec<u32> = (0..carries as usize)
+            .map(|place| state_of(body, carries as usize, place).expect("bug in bpc: a loop that saves no states"))
+            .collect();
+        // The saved states are stacks like the others: a program may yield them, and a second derivative sends them
+        // cotangents.
+        let others = (carries..types.len() as u32).filter(|part| !states.contains(part));
+        let given = others.chain(states.iter().copied());
+        let given = given.filter(|part| cotangents.parts.contains_key(&(id, *part)));
         let wanted = Loop {
             scan: node.op.clone(),
             operands: node.operands.iter().map(|operand| region.tensor(*operand).clone()).collect(),
             parts: types.clone(),
+            states: states.clone(),
             trained,
             given: given.collect(),
             discrete: discrete.iter().filter_map(place_of).collect(),
@@ -160,8 +175,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The rule of a loop, with its markers replaced. A form in which something has no derivative is left out, unless it
-    /// is the last one.
+    /// The rule of a loop, with its markers replaced. Of several forms, a later one in which something has no derivative
+    /// (the tangent of an estimate) is left out.
     fn loop_rule(&mut self, wanted: &Loop, place: &Provenance) -> Result<LoopRule, Vec<Diagnostic>> {
         if let Some(known) = self.loops.get(wanted) {
             return Ok(known.clone());
@@ -194,11 +209,11 @@ impl Pass<'_> {
                 Err(_) => {}
             }
         }
-        let forms = rule.forms.into_iter().filter_map(|(name, region)| Some((name, *map.get(&region)?)));
-        rule.forms = forms.collect();
-        if rule.forms.is_empty() {
+        if !rule.forms.iter().take(1).all(|(_, region)| map.contains_key(region)) {
             return Err(errors);
         }
+        let forms = rule.forms.into_iter().filter_map(|(name, region)| Some((name, *map.get(&region)?)));
+        rule.forms = forms.collect();
         self.loops.insert(wanted.clone(), rule.clone());
         Ok(rule)
     }
@@ -211,7 +226,7 @@ impl Pass<'_> {
         operands: &[NodeId],
         place: &Provenance,
     ) -> Result<NodeId, Vec<Diagnostic>> {
-        let (Op::Pullback { by, body, .. } | Op::Pushforward { by, body, .. }) = op else {
+        let (Op::Pullback { by, discrete, body, .. } | Op::Pushforward { by, discrete, body, .. }) = op else {
             unreachable!("bug in bpc: a turn of a loop is wanted")
         };
         let provenance = backward(place);
@@ -225,12 +240,12 @@ impl Pass<'_> {
             inputs[*input as usize] = push(region, Op::Reshape { shape }, &[node], provenance);
         }
         let targets: Vec<NodeId> = by.iter().map(|input| inputs[*input as usize]).collect();
+        let discrete: Vec<NodeId> = discrete.iter().map(|input| inputs[*input as usize]).collect();
         let results = self.inline(region, &body, &inputs);
         let parts: Vec<NodeId> = match op {
-            Op::Pullback { from, discrete, .. } => {
+            Op::Pullback { from, .. } => {
                 let seeds: Vec<(NodeId, NodeId)> =
                     from.iter().zip(directions).map(|(result, seed)| (results[*result as usize], *seed)).collect();
-                let discrete: Vec<NodeId> = discrete.iter().map(|input| inputs[*input as usize]).collect();
                 let found = self.sweep(region, &seeds, &targets, &discrete)?;
                 let mut parts = Vec::new();
                 for target in &targets {
@@ -247,7 +262,7 @@ impl Pass<'_> {
                     let ty = region.tensor(node).clone();
                     seeds.push((node, zeros(region, &ty, provenance)));
                 }
-                let found = self.sweep(region, &seeds, &targets, &[])?;
+                let found = self.sweep(region, &seeds, &targets, &discrete)?;
                 let tangents: Vec<(NodeId, NodeId)> = targets
                     .iter()
                     .zip(directions)

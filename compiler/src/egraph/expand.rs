@@ -14,7 +14,7 @@ use crate::ir::graph::{Graph, NodeId, Provenance, RegionId};
 use crate::ir::op::Op;
 use cranelift_entity::{EntityRef, SecondaryMap};
 use egg::Id;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A region as an e-graph.
 pub struct Loaded {
@@ -26,11 +26,27 @@ pub struct Loaded {
     pub results: Vec<Id>,
     /// How many markers of each kind were expanded.
     pub expanded: BTreeMap<&'static str, u64>,
+    /// Loops whose cotangents are there in several forms.
+    pub forms: Vec<Forms>,
+}
+
+/// The forms of what one loop sends back.
+pub struct Forms {
+    /// The loop.
+    pub of: Option<Id>,
+    /// By name, the loops that each form consists of.
+    pub forms: Vec<(String, Vec<Id>)>,
 }
 
 /// Loads a region of `graph`; the bodies of its scans are called by their new ids.
 pub fn load(graph: &Graph, region: RegionId, bodies: &BTreeMap<RegionId, RegionId>) -> Loaded {
-    let mut loader = Loader { graph, bodies, egraph: EGraph::new(Analysis::default()), expanded: BTreeMap::new() };
+    let mut loader = Loader {
+        graph,
+        bodies,
+        egraph: EGraph::new(Analysis::default()),
+        expanded: BTreeMap::new(),
+        forms: Vec::new(),
+    };
     let source = &graph.regions[region];
     let mut inputs = Vec::with_capacity(source.inputs.len());
     for id in &source.inputs {
@@ -40,9 +56,9 @@ pub fn load(graph: &Graph, region: RegionId, bodies: &BTreeMap<RegionId, RegionI
     }
     let wanted: Vec<NodeId> = source.results.iter().map(|output| output.node).collect();
     let results = loader.instantiate(region, &inputs, &wanted, true);
-    let Loader { mut egraph, expanded, .. } = loader;
+    let Loader { mut egraph, expanded, forms, .. } = loader;
     egraph.rebuild();
-    Loaded { egraph, inputs, results, expanded }
+    Loaded { egraph, inputs, results, expanded, forms }
 }
 
 struct Loader<'a> {
@@ -50,6 +66,7 @@ struct Loader<'a> {
     bodies: &'a BTreeMap<RegionId, RegionId>,
     egraph: EGraph,
     expanded: BTreeMap<&'static str, u64>,
+    forms: Vec<Forms>,
 }
 
 impl Loader<'_> {
@@ -118,6 +135,7 @@ impl Loader<'_> {
             }
             Op::Via { .. } => ("expand-via", term.children[0]),
             Op::Forms {} => {
+                self.note_forms(&term.children);
                 let forms = &term.children[1..];
                 ("expand-forms", forms.iter().fold(term.children[0], |one, other| self.equal(one, *other)))
             }
@@ -135,6 +153,45 @@ impl Loader<'_> {
         let parts: Vec<Id> =
             self.egraph[class].nodes.iter().filter(is_tuple).map(|tuple| tuple.children[index as usize]).collect();
         parts.into_iter().reduce(|one, other| self.equal(one, other))
+    }
+
+    /// Remembers of which loops the forms consist, before they become one class.
+    fn note_forms(&mut self, classes: &[Id]) {
+        let op_of = |term: &Term| &self.egraph.analysis.ops[term.op];
+        let mut found = Forms { of: None, forms: Vec::new() };
+        for class in classes {
+            let vjps = self.egraph[*class].nodes.iter().find_map(|term| match op_of(term) {
+                Op::Vjps { rule, .. } => Some((rule.clone(), &term.children)),
+                _ => None,
+            });
+            let tuple = self.egraph[*class].nodes.iter().find(|term| matches!(op_of(term), Op::Tuple {}));
+            let (Some((rule, operands)), Some(tuple)) = (vjps, tuple) else { return };
+            let mut seen: BTreeSet<Id> = operands.iter().map(|operand| self.egraph.find(*operand)).collect();
+            // The loop is the one whose operands stand first among those of the `vjps`.
+            let is_the_loop = |term: &Term| {
+                let same = |(one, other): (&Id, &Id)| self.egraph.find(*one) == self.egraph.find(*other);
+                matches!(op_of(term), Op::Scan { .. }) && term.children.iter().zip(operands).all(same)
+            };
+            let parts = operands.iter().flat_map(|operand| &self.egraph[*operand].nodes);
+            let mut tuples =
+                parts.filter(|term| matches!(op_of(term), Op::Project { .. })).map(|term| term.children[0]);
+            found.of = tuples.find(|tuple| self.egraph[*tuple].nodes.iter().any(is_the_loop));
+            let mut loops = Vec::new();
+            let mut pending: Vec<Id> = tuple.children.clone();
+            while let Some(class) = pending.pop().map(|class| self.egraph.find(class)) {
+                if !seen.insert(class) {
+                    continue;
+                }
+                let nodes = &self.egraph[class].nodes;
+                if nodes.iter().any(|term| matches!(op_of(term), Op::Scan { .. })) {
+                    loops.push(class);
+                } else {
+                    pending.extend(nodes.iter().flat_map(|term| term.children.iter().copied()));
+                }
+            }
+            found.forms.push((rule, loops));
+        }
+        self.forms.push(found);
     }
 
     fn equal(&mut self, one: Id, other: Id) -> Id {

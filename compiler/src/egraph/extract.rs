@@ -32,6 +32,14 @@ struct Chosen {
     operands: Vec<usize>,
 }
 
+impl Extraction {
+    /// Whether something of a class was chosen.
+    pub fn uses(&self, egraph: &EGraph, class: Id) -> bool {
+        let class = egraph.find(class);
+        self.chosen.iter().any(|chosen| egraph.find(chosen.class) == class)
+    }
+}
+
 /// Chooses a term for every class that the roots need; `bodies` holds the costs of scan bodies.
 pub fn extract(egraph: &EGraph, roots: &[Id], bodies: &BTreeMap<RegionId, u64>) -> Extraction {
     let mut settling = Settling::new(egraph, roots, bodies);
@@ -232,6 +240,12 @@ impl Settling {
         assert!(self.chosen[number].is_some(), "bug in bpc: a result that only a marker or a cycle gives");
         number
     }
+}
+
+/// The least cost of a term of a class alone.
+pub fn own_cost(egraph: &EGraph, class: Id, bodies: &BTreeMap<RegionId, u64>) -> u64 {
+    let terms = finite_terms(egraph, egraph.find(class), bodies);
+    terms.into_iter().map(|(_, cost)| cost).min().unwrap_or(INFINITE)
 }
 
 /// The terms of a class that may be chosen, with their costs.

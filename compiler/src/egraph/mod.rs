@@ -52,12 +52,48 @@ pub struct Report {
     pub classes: usize,
     /// How often each rule made two classes one.
     pub fired: BTreeMap<&'static str, u64>,
+    /// Loops whose cotangents were there in several exact forms.
+    pub forms: Vec<FormChoice>,
     /// A sentence for each limit that a region hit.
     pub limits_hit: Vec<String>,
     /// Cost of main with its scans after expansion, in picoseconds by the cost model.
     pub cost_before: u64,
     /// The same at the end.
     pub cost_after: u64,
+}
+
+/// Which of several exact forms was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormChoice {
+    /// The region that is the body of the loop.
+    pub of: String,
+    /// Rule and form with the cost of its loops, in picoseconds by the cost model.
+    pub forms: Vec<(String, u64)>,
+    /// The forms that are computed; none where nothing needs them.
+    pub taken: Vec<usize>,
+}
+
+fn form_choice(
+    egraph: &EGraph,
+    chosen: &extract::Extraction,
+    forms: &expand::Forms,
+    costs: &BTreeMap<RegionId, u64>,
+    result: &Graph,
+) -> FormChoice {
+    let body = forms.of.and_then(|class| {
+        let mut nodes = egraph[egraph.find(class)].nodes.iter();
+        nodes.find_map(|term| egraph.analysis.ops[term.op].body())
+    });
+    let of = body.map_or_else(String::new, |body| result.regions[body].name.clone());
+    let cost = |loops: &Vec<Id>| {
+        loops.iter().fold(0u64, |sum, class| sum.saturating_add(extract::own_cost(egraph, *class, costs)))
+    };
+    let taken = |loops: &Vec<Id>| loops.iter().any(|class| chosen.uses(egraph, *class));
+    FormChoice {
+        of,
+        forms: forms.forms.iter().map(|(name, loops)| (name.clone(), cost(loops))).collect(),
+        taken: (0..forms.forms.len()).filter(|index| taken(&forms.forms[*index].1)).collect(),
+    }
 }
 
 /// Expands all gradient rules of a graph and optimises it.
@@ -83,7 +119,12 @@ fn optimize_with(graph: &Graph, limits: &Limits, rules: &[&Rule]) -> (Graph, Rep
         saturate(&mut loaded.egraph, limits, rules, &source.name, &mut report);
         let roots = roots(&loaded.egraph);
         let best = extract::extract(&loaded.egraph, &roots, &costs);
-        let (region_cost, optimized) = if best.cost < plain.cost {
+        let better = best.cost < plain.cost;
+        let chosen = if better { &best } else { &plain };
+        for forms in &loaded.forms {
+            report.forms.push(form_choice(&loaded.egraph, chosen, forms, &costs, &result));
+        }
+        let (region_cost, optimized) = if better {
             (best.cost, extract::build(&loaded.egraph, &best, source, &loaded.inputs))
         } else {
             (plain.cost, plain_region)

@@ -365,9 +365,9 @@ op_table! {
     /// value lies outside.
     Pullback "pullback" (..) { by: Vec<u32>, from: Vec<u32>, discrete: Vec<u32>, body: RegionId } Marker, infer::pullback;
     /// The tangents of results `of` of the region `body`, given those of its inputs `by`, before differentiation.
-    /// Operands: the inputs of the region, then these tangents. `types` are the types of the results.
+    /// Operands: the inputs of the region, then these tangents. `types` are the types of the results, `discrete` as above.
     Pushforward "pushforward" (..) {
-        by: Vec<u32>, of: Vec<u32>, types: Vec<TensorType>, body: RegionId
+        by: Vec<u32>, of: Vec<u32>, types: Vec<TensorType>, discrete: Vec<u32>, body: RegionId
     } Marker, infer::pushforward;
     /// The derivative of a float scalar by `wrt`, before differentiation: lowering of `grad(loss, x)`.
     Grad "grad" (loss wrt) {} Marker, infer::grad;

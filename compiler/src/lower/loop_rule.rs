@@ -10,6 +10,7 @@ use super::bind::{Given, count};
 use super::choose::Chosen;
 use super::context::{Building, Frame, FrameKind, Lowering, Outcome};
 use super::expression::cotangent_key;
+use super::lanes::lanes;
 use super::model::Site;
 use super::rule::{rule_name, rule_text};
 use super::value::{Callee, Tensor, Value};
@@ -28,8 +29,10 @@ pub(super) struct LoopStep {
     body: RegionId,
     carries: usize,
     sequences: usize,
-    /// How many stacks the loop has, apart from its states.
-    stacks: usize,
+    /// Results of the body: what is stacked, apart from the states.
+    stacks: Vec<u32>,
+    /// The size of the leading axis along which each place is computed alone, if the carries have such an axis.
+    lanes: Option<u64>,
     /// Inputs and results of the body: the float carries.
     float_carries: Vec<u32>,
     /// Whether the first value of one of them is trained.
@@ -101,7 +104,15 @@ impl<'p> Lowering<'p> {
                 None => return self.error("BP0411", "a loop has no derivative here", span, "on a trained path"),
             },
         };
-        let own = self.rule_parameters(&chosen, span)?;
+        // What goes wrong in the rule is shown at the loop.
+        self.calls.push((span, "scan".to_string(), chosen.id));
+        let rule = self.loop_forms(&chosen, wanted, span);
+        self.calls.pop();
+        rule
+    }
+
+    fn loop_forms(&mut self, chosen: &Chosen<'p>, wanted: &Loop, span: Span) -> Outcome<LoopRule> {
+        let own = self.rule_parameters(chosen, span)?;
         let mut forms = Vec::new();
         let mut choice = FormChoice { wanted: 0, seen: 0, name: None };
         let gives = loop {
@@ -110,7 +121,7 @@ impl<'p> Lowering<'p> {
             let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, Vec::new());
             frame.scopes[0] = own.clone();
             self.frames.push(frame);
-            let result = self.loop_form(&chosen, wanted, &mut choice, span);
+            let result = self.loop_form(chosen, wanted, &mut choice, span);
             self.frames.pop();
             let building = self.building.pop().expect("bug in bpc: the region of a rule is gone");
             let gives = result?;
@@ -171,13 +182,18 @@ impl<'p> Lowering<'p> {
             tensors.iter().map(turned).map(|tensor| tensor.map(Value::Tensor)).collect::<Outcome<_>>().map(Value::List)
         };
         let list = |tensors: &[Tensor]| Value::List(tensors.iter().cloned().map(Value::Tensor).collect());
-        let first_state = parts.len() - carries;
-        let user_stacks = wanted.given.iter().filter(|part| (**part as usize) < first_state).count();
+        let stacks: Vec<u32> =
+            (carries as u32..parts.len() as u32).filter(|part| !wanted.states.contains(part)).collect();
+        let stacks_given = wanted.given.iter().filter(|part| stacks.contains(part)).count();
+        let tensors = |places: &[u32]| places.iter().map(|place| parts[*place as usize].clone()).collect::<Vec<_>>();
+        let computed: Vec<u32> = float_carries.iter().chain(&wanted.given).copied().collect();
+        let lanes = lanes(&self.graph, body, &float_carries, &computed);
         let step = LoopStep {
             body,
             carries,
             sequences,
-            stacks: first_state - carries,
+            stacks: stacks.clone(),
+            lanes,
             trained_carries: float_carries.iter().any(is_trained),
             float_carries: float_carries.clone(),
             trained_sequences: trained_sequences.clone(),
@@ -199,8 +215,8 @@ impl<'p> Lowering<'p> {
         }
         let results = [
             (list(&parts[..carries]), list(&to_last)),
-            (along(self, &parts[carries..first_state])?, along(self, &arrived[..user_stacks])?),
-            (along(self, &parts[first_state..])?, along(self, &arrived[user_stacks..])?),
+            (along(self, &tensors(&stacks))?, along(self, &arrived[..stacks_given])?),
+            (along(self, &tensors(&wanted.states))?, along(self, &arrived[stacks_given..])?),
         ];
         for (name, (value, cotangent)) in rule.results.iter().zip(results) {
             self.frame().define(&name.text, value);
@@ -372,8 +388,8 @@ impl<'p> Lowering<'p> {
         let list = |lowering: &Self, nodes: &[NodeId]| {
             Value::List(nodes.iter().map(|node| Value::Tensor(lowering.tensor_at(level, *node))).collect())
         };
-        let yields = &results[step.carries..step.carries + step.stacks];
-        Ok(Value::Tuple(vec![list(self, &results[..step.carries]), list(self, yields)]))
+        let yields: Vec<NodeId> = step.stacks.iter().map(|result| results[*result as usize]).collect();
+        Ok(Value::Tuple(vec![list(self, &results[..step.carries]), list(self, &yields)]))
     }
 
     /// `pullback(step, carries, sequences, constants, last, stacks)`: cotangents of the float carries, the trained
@@ -417,6 +433,7 @@ impl<'p> Lowering<'p> {
             by: step.float_carries.iter().chain(&step.trained_constants).copied().collect(),
             types: self.body_types(&step, &of),
             of,
+            discrete: step.discrete.clone(),
             body: step.body,
         };
         self.grouped(op, &operands, &[step.float_carries.len(), step.given.len()], span)
@@ -444,5 +461,11 @@ impl<'p> Lowering<'p> {
         let step = self.step_of("trained", &given.value, given.span)?;
         let carries = if step.trained_carries { step.float_carries.len() } else { 0 };
         Ok(Value::dims(&[carries as u64, step.trained_sequences.len() as u64]))
+    }
+
+    /// `lanes(step)`: how many leading axes of the carries are lanes, each computed alone; 0 or 1.
+    pub fn lanes(&mut self, given: &Given) -> Outcome<Value> {
+        let step = self.step_of("lanes", &given.value, given.span)?;
+        Ok(Value::Integer(i64::from(step.lanes.is_some())))
     }
 }

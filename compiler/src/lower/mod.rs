@@ -14,6 +14,7 @@ mod context;
 mod derivatives;
 mod expression;
 mod index;
+mod lanes;
 mod loop_rule;
 mod mentions;
 mod minimize;

@@ -100,6 +100,7 @@ impl Lowering<'_> {
             (_, "grad") => self.derivative(&arguments),
             (_, "pullback") => self.pullback(&given_places(places), span),
             (_, "pushforward") => self.pushforward(&given_places(places), span),
+            (_, "lanes") => self.lanes(&given_places(places)[0]),
             (_, "trained") => self.trained(&given_places(places)[0]),
             (_, "len" | "prod") => self.of_list(&arguments),
             (_, "plus" | "minus") => self.entrywise(&arguments),
