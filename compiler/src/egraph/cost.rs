@@ -49,6 +49,10 @@ pub fn cost(op: &Op, operands: &[&Type], ty: &Type, bodies: &BTreeMap<RegionId, 
             let moved = BYTE.saturating_mul(read).saturating_add(written);
             work.saturating_mul(MULTIPLY_ADD).saturating_add(moved).saturating_add(5 * LAUNCH)
         }
+        // Zeros first, then one row after the other is read, added to and written.
+        OpClass::Library if matches!(op, Op::ScatterAdd { .. }) => {
+            each(operand_elements(operands).max(elements(result)), 4 * CHEAP)
+        }
         OpClass::Library => each(operand_elements(operands).max(elements(result)), CHEAP),
         OpClass::Other => match op {
             Op::Project { .. } => VIEW,

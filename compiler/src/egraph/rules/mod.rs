@@ -9,6 +9,7 @@
 mod arithmetic;
 mod products;
 mod reductions;
+mod segments;
 mod transforms;
 mod views;
 
@@ -35,7 +36,9 @@ pub struct Rule {
 
 /// All rules, in the order in which they are tried.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    [arithmetic::RULES, views::RULES, reductions::RULES, products::RULES, transforms::RULES].into_iter().flatten()
+    let tables =
+        [arithmetic::RULES, views::RULES, reductions::RULES, products::RULES, transforms::RULES, segments::RULES];
+    tables.into_iter().flatten()
 }
 
 /// An expression over classes that a rule builds.
