@@ -342,3 +342,15 @@ fn wrong_train_blocks_are_shown_at_their_place() {
         }
     }
 }
+
+#[test]
+fn training_says_the_warnings_of_the_program_once() {
+    let output = bpc(&["train", "examples/boolean_digits.bp", "--set", "eta=200", "--epochs", "1"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert_eq!(errors.matches("warning: step 1, hidden.weight.boolean: more than a tenth").count(), 1, "{errors}");
+    let metrics = String::from_utf8_lossy(&output.stdout);
+    assert!(metrics.contains("accuracy") && !metrics.contains("warning"), "{metrics}");
+    let healthy = bpc(&["train", "examples/boolean_digits.bp", "--epochs", "1"]);
+    assert!(!String::from_utf8_lossy(&healthy.stderr).contains("warning"));
+}

@@ -400,7 +400,7 @@ impl Block {
     /// Whether the last statement is a value.
     pub fn has_value(&self) -> bool {
         match self.statements.last() {
-            Some(Statement::Result { value, .. }) => !value.is_assert(),
+            Some(Statement::Result { value, .. }) => !value.is_check(),
             Some(Statement::If { then, otherwise: Some(otherwise), .. }) => then.has_value() && otherwise.has_value(),
             _ => false,
         }
@@ -408,9 +408,10 @@ impl Block {
 }
 
 impl Expr {
-    /// `assert(..)` is a line of its own and no value.
-    pub fn is_assert(&self) -> bool {
-        matches!(&self.kind, ExprKind::Call(callee, _) if matches!(&callee.kind, ExprKind::Name(name) if name == "assert"))
+    /// `assert(..)` and `warn(..)` are lines of their own and no values.
+    pub fn is_check(&self) -> bool {
+        matches!(&self.kind, ExprKind::Call(callee, _)
+            if matches!(&callee.kind, ExprKind::Name(name) if name == "assert" || name == "warn"))
     }
 }
 

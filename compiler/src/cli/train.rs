@@ -8,13 +8,15 @@ use super::arguments::Train;
 use super::data::tell_left_out;
 use super::run::parameters;
 use super::{Failure, data, open};
-use bpc::{State, Step, Tensors};
+use bpc::lower::OutputKind;
+use bpc::pipeline::Compilation;
+use bpc::{Mode, State, Step, Tensors};
 use bpc_runtime::checkpoint;
 use bpc_runtime::data::batches::{Batch, Batches, Plan};
 use bpc_runtime::data::dataset::Dataset;
 use bpc_runtime::tensor::HostTensor;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
@@ -60,6 +62,7 @@ pub fn run(options: &Train) -> Result<(), Failure> {
     let mut batches = Batches::new(split.train, settings.training(epochs))?.prefetch();
     let mut done = 0;
     let mut means = Means::default();
+    let mut warned = BTreeSet::new();
     let mut last = BTreeMap::new();
     let mut in_steps = 0.0;
     while done < steps
@@ -75,6 +78,17 @@ pub fn run(options: &Train) -> Result<(), Failure> {
         in_steps += before.elapsed().as_secs_f64();
         means.add(&outputs, rows);
         done += 1;
+        for warning in warnings(&outputs, &mut warned) {
+            let message = message_of(step.prepare(Mode::Train, &inputs)?, &warning);
+            let line = format!(
+                "warning: step {done}, {}: {message}",
+                warning.trim_end_matches('\'').trim_end_matches(".warning")
+            );
+            bar.println(&line);
+            if bar.is_hidden() {
+                eprintln!("{line}");
+            }
+        }
         bar.set_position(done);
         if index + 1 == per_epoch || done == steps {
             last = means.take();
@@ -151,6 +165,24 @@ fn named(names: &[String], tensors: &[HostTensor]) -> Tensors {
     names.iter().cloned().zip(tensors.iter().cloned()).collect()
 }
 
+/// The `warn` lines that hold for the first time.
+fn warnings(outputs: &Tensors, warned: &mut BTreeSet<String>) -> Vec<String> {
+    let holding = outputs.iter().filter(|(name, tensor)| is_warning(name) && tensor.to_f64()[0] != 0.0);
+    holding.map(|(name, _)| name.to_string()).filter(|name| warned.insert(name.clone())).collect()
+}
+
+fn is_warning(name: &str) -> bool {
+    name.contains('.')
+}
+
+fn message_of(compilation: &Compilation, name: &str) -> String {
+    let output = compilation.lowered.outputs.iter().find(|output| output.name == name);
+    match output.map(|output| &output.kind) {
+        Some(OutputKind::Warning(message)) => message.clone(),
+        _ => String::new(),
+    }
+}
+
 fn progress_bar(steps: u64) -> ProgressBar {
     let bar = ProgressBar::new(steps);
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {per_sec}, {eta} left  {msg}");
@@ -177,7 +209,8 @@ struct Means {
 
 impl Means {
     fn add(&mut self, outputs: &Tensors, rows: u64) {
-        for (name, tensor) in outputs.iter().filter(|(_, tensor)| tensor.shape().is_empty()) {
+        let metrics = outputs.iter().filter(|(name, tensor)| tensor.shape().is_empty() && !is_warning(name));
+        for (name, tensor) in metrics {
             *self.sums.entry(name.to_string()).or_default() += tensor.to_f64()[0] * rows as f64;
         }
         self.rows += rows;

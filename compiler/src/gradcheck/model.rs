@@ -14,7 +14,7 @@ use crate::ir::copy::{live, prune};
 use crate::ir::graph::{Graph, NodeId, OutputRole, Region, RegionId};
 use crate::ir::interpret::{Tensor, run};
 use crate::ir::op::Op;
-use crate::lower::{Derivatives, Lowered};
+use crate::lower::{Derivatives, Lowered, OutputKind};
 use crate::measure;
 use bpc_lang::program::Program;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub struct Loss {
 pub fn losses(program: &Program, lowered: &Lowered, seed: u64) -> Vec<Loss> {
     let main = lowered.graph.main();
     let mut found = Vec::new();
-    for output in lowered.outputs.iter().filter(|output| output.loss) {
+    for output in lowered.outputs.iter().filter(|output| output.kind == OutputKind::Loss) {
         let Some(loss) = main.result_named(OutputRole::Value, &output.name) else { continue };
         let mut parameters: Vec<(String, NodeId)> = Vec::new();
         for node in main.nodes.values().filter(|node| matches!(node.op, Op::Grad {}) && node.operands[0] == loss) {

@@ -6,7 +6,7 @@
 //! Leaves out: whether a gradient really flows along the way (`differentiate` finds discrete operations).
 
 use super::context::{Binding, Lowering, Outcome};
-use super::model::Goal;
+use super::model::{Goal, OutputKind};
 use super::optimizer::declaration;
 use super::value::Value;
 use crate::ir::graph::{InputRole, NodeId, OutputRole, Region};
@@ -61,7 +61,7 @@ impl Lowering<'_> {
         };
         let number = self.model.goals.len() + 1;
         let name = if number == 1 { "loss".to_string() } else { format!("loss{number}") };
-        self.add_output(&name, &loss, true, span)?;
+        self.add_output(&name, &loss, OutputKind::Loss, span)?;
         self.model.goals.push(Goal { loss, over: over.to_vec(), optimizer: optimizer?, span });
         Ok(())
     }

@@ -32,7 +32,7 @@ mod value;
 
 pub use check::check;
 pub use derivatives::Derivatives;
-pub use model::{Input, Output, Parameter, Site, State};
+pub use model::{Input, Output, OutputKind, Parameter, Site, State};
 pub use signature::{Signature, SignatureDim, SignatureInput, signature, solve_dims};
 pub use train::{BatchRows, Source, TrainBlock, train_block};
 

@@ -58,6 +58,17 @@ pub struct Input {
     pub span: Span,
 }
 
+/// What an output is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    /// A `minimize` line asked for it.
+    Loss,
+    /// An `out` line.
+    Value,
+    /// A `warn` line, with its message: a bool scalar, whose name has a dot, unlike those of the others.
+    Warning(String),
+}
+
 /// What a step reports.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -65,8 +76,8 @@ pub struct Output {
     pub name: String,
     /// Its type.
     pub ty: TensorType,
-    /// Whether a `minimize` line asked for it.
-    pub loss: bool,
+    /// What it is for.
+    pub kind: OutputKind,
     /// Its line.
     pub span: Span,
 }
@@ -422,11 +433,11 @@ impl Lowering<'_> {
     pub fn output(&mut self, name: &Name, value: &Expr, span: Span) -> Outcome<()> {
         let given = self.bound(Binding::Named(name.text.clone()), value)?;
         let tensor = self.as_tensor("out", (given, value.span), Dtype::F32)?;
-        self.add_output(&name.text, &tensor, false, span)
+        self.add_output(&name.text, &tensor, OutputKind::Value, span)
     }
 
     /// Adds a result that the step reports.
-    pub fn add_output(&mut self, name: &str, tensor: &Tensor, loss: bool, span: Span) -> Outcome<()> {
+    pub fn add_output(&mut self, name: &str, tensor: &Tensor, kind: OutputKind, span: Span) -> Outcome<()> {
         if let Some(earlier) = self.model.outputs.iter().find(|output| output.name == name) {
             let earlier = earlier.span;
             return Err(self.report(
@@ -435,7 +446,7 @@ impl Lowering<'_> {
                     .with_help("rename one of them"),
             ));
         }
-        self.model.outputs.push(Output { name: name.to_string(), ty: tensor.ty.clone(), loss, span });
+        self.model.outputs.push(Output { name: name.to_string(), ty: tensor.ty.clone(), kind, span });
         let node = self.node_here(tensor);
         self.region().result(OutputRole::Value, name, node);
         Ok(())

@@ -198,7 +198,7 @@ model digits {
     let hidden = boolean_dense(bits, 256)
     let logits = boolean_logits(hidden, 10)
     out accuracy = mean(argmax(logits) == label)
-    minimize cross_entropy(logits, label) using boolean(eta = cosine(15, steps = 1350))
+    minimize cross_entropy(logits, label) using boolean(eta = cosine(ETA, steps = 1350))
 }";
 
 /// Rows of `examples/data/digits.csv` as pixels and labels.
@@ -227,11 +227,26 @@ fn accuracy(step: &mut Step, state: &mut State, inputs: &Tensors) -> f64 {
     step.evaluate(state, inputs).unwrap().scalar("accuracy").unwrap()
 }
 
+/// The names of the warnings that hold.
+fn warnings(outputs: &Tensors) -> Vec<&str> {
+    let warnings = outputs.iter().filter(|(name, _)| name.ends_with(".warning"));
+    warnings.filter(|(_, holds)| holds.to_f64()[0] != 0.0).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn too_large_an_eta_warns() {
+    let (images, labels) = digits();
+    let mut step = model(&DIGITS.replace("ETA", "200")).jit().unwrap();
+    let inputs = batch(&images, &labels, &(0..32).collect::<Vec<_>>());
+    let outputs = step.step(&mut State::new(0), &inputs).unwrap();
+    assert_eq!(warnings(&outputs), ["hidden.weight.boolean.warning", "logits.weight.boolean.warning"]);
+}
+
 /// The published split of the digits: rows 0 to 1436 to train, the rest to test.
 #[test]
 fn digits_are_learnt_by_flips_alone() {
     let (images, labels) = digits();
-    let mut step = model(DIGITS).jit().unwrap();
+    let mut step = model(&DIGITS.replace("ETA", "15")).jit().unwrap();
     let mut state = State::new(0);
     let mut order: Vec<usize> = (0..1437).collect();
     for epoch in 0..30u32 {
@@ -241,7 +256,8 @@ fn digits_are_learnt_by_flips_alone() {
             order.swap(place, (draw * (place + 1) as f64) as usize);
         }
         for rows in order.chunks_exact(32) {
-            step.step(&mut state, &batch(&images, &labels, rows)).unwrap();
+            let outputs = step.step(&mut state, &batch(&images, &labels, rows)).unwrap();
+            assert!(warnings(&outputs).is_empty(), "a healthy run warns");
         }
     }
     let all: Vec<usize> = (0..labels.len()).collect();

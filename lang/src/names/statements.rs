@@ -162,7 +162,7 @@ impl Checker<'_> {
                 (self.body == Model && self.innermost == Loop::None, "grad { }", "in a model", span)
             }
             Statement::Result { value, .. } => {
-                if !gives_value && !value.is_assert() {
+                if !gives_value && !value.is_check() {
                     self.unused_value(value);
                 }
                 return;

@@ -109,7 +109,7 @@ pub(super) unsafe fn count_on(
             let width = PANEL.min(columns - first);
             let mut panel = PANEL_WORDS.take();
             panel.clear();
-            panel.resize(words * PANEL, 0);
+            panel.resize(words.max(1) * PANEL, 0);
             for column in 0..width {
                 // SAFETY: one row of w.
                 let from = unsafe { std::slice::from_raw_parts(w.at((first + column) * inner), inner) };

@@ -1,7 +1,9 @@
-//! Primitives on static values: lists of whole numbers, and `assert`.
+//! Primitives on static values: lists of whole numbers, `assert`, and `warn`.
 
 use super::Arguments;
-use crate::lower::context::{Lowering, Outcome};
+use crate::ir::types::Dtype;
+use crate::lower::OutputKind;
+use crate::lower::context::{Frame, Lowering, Outcome};
 use crate::lower::value::Value;
 use bpc_lang::diagnostics::Diagnostic;
 
@@ -61,6 +63,31 @@ impl Lowering<'_> {
             }
         }
         Ok(Value::List(inverse))
+    }
+
+    /// `warn(condition, message)`: one more output of the step, which training reads.
+    pub(super) fn warning(&mut self, arguments: &Arguments) -> Outcome<Value> {
+        let (message, message_place) = arguments.placed("message");
+        let Value::Text(message) = message else {
+            return self.error("BP0204", "the message of `warn` is a string", message_place, "expected a string");
+        };
+        let condition = self.tensor(arguments, "condition")?;
+        if condition.ty.rank() != 0 || condition.ty.dtype != Dtype::Bool {
+            let title = format!("`warn` takes a bool scalar, and this is {}", self.type_text(&condition.ty));
+            return self.error("BP0203", title, arguments.placed("condition").1, "expected bool[]");
+        }
+        if self.building.len() > 1 {
+            let title = "`warn` stands outside loops and rules";
+            return self.error("BP0301", title, arguments.span, "the step as a whole warns");
+        }
+        let mut site = self.frames.last().map_or_else(Vec::new, Frame::site);
+        site.push("warning".to_string());
+        let mut name = site.join(".");
+        while self.model.outputs.iter().any(|output| output.name == name) {
+            name.push('\'');
+        }
+        self.add_output(&name, &condition, OutputKind::Warning(message), arguments.span)?;
+        Ok(Value::Flag(true))
     }
 
     /// While a declaration is checked with representative sizes, a condition that does not hold for them says nothing about

@@ -105,6 +105,7 @@ impl Lowering<'_> {
             (_, "len" | "prod") => self.of_list(&arguments),
             (_, "plus" | "minus") => self.entrywise(&arguments),
             (_, "invert") => self.invert(&arguments),
+            (_, "warn") => self.warning(&arguments),
             (_, "assert") => self.assertion(&arguments),
             (_, name) => unreachable!("bug in bpc: the primitive {name} has no lowering"),
         }
