@@ -102,9 +102,17 @@ fn saved_parameters_measure_as_training_said() {
 
 #[test]
 fn check_is_silent_on_examples_and_names_errors() {
-    for example in
-        ["digits", "mnist", "mnist_conv", "char_transformer", "vae", "pendulum", "cascaded_tanks", "silverbox"]
-    {
+    for example in [
+        "digits",
+        "mnist",
+        "mnist_conv",
+        "char_transformer",
+        "vae",
+        "pendulum",
+        "cascaded_tanks",
+        "silverbox",
+        "debris",
+    ] {
         let _ = prints(&["check", &format!("examples/{example}.bp")]);
     }
     let folder = folder("check");

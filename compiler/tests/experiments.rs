@@ -21,6 +21,26 @@ fn metric(text: &str, name: &str) -> f64 {
 }
 
 #[test]
+fn inertia_of_debris() {
+    let text = prints(&["train", "examples/debris.bp", "--model", "debris"]);
+    assert!(metric(&text, "error") <= 0.002, "{text}");
+    let text = prints(&["train", "examples/debris.bp", "--model", "satellite"]);
+    assert!(metric(&text, "error") <= 0.003, "{text}");
+    // Without torque the scale cannot be seen, and the shape can.
+    let text = prints(&["train", "examples/debris.bp", "--model", "drifting"]);
+    assert!(metric(&text, "rmse") <= 0.0013 && metric(&text, "shape_error") <= 0.025, "{text}");
+    assert!(metric(&text, "trace_error").abs() > 0.01, "{text}");
+}
+
+#[test]
+fn silverbox_simulated_from_rest() {
+    let saved = concat!(env!("CARGO_TARGET_TMPDIR"), "/silverbox.safetensors");
+    let _ = prints(&["train", "examples/silverbox.bp", "--save", saved]);
+    let text = prints(&["eval", "examples/silverbox.bp", "--params", saved]);
+    assert!(metric(&text, "test_rmse_mV") <= 2.2, "{text}");
+}
+
+#[test]
 fn cascaded_tanks_with_overflow() {
     let text = prints(&["train", "examples/cascaded_tanks.bp"]);
     assert!(metric(&text, "estimation") <= 0.26 && metric(&text, "validation") <= 0.35, "{text}");

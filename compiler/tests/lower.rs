@@ -153,8 +153,12 @@ fn examples_lower() {
                 options.sizes.insert(name.to_string(), size);
             }
         }
-        let (program, diagnostics, _) = compile(&path.display().to_string(), &text, &options, false);
-        assert!(diagnostics.is_empty(), "{}", printed(&program, &diagnostics));
+        let models: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("model ")).collect();
+        for model in models {
+            options.model = model.split([' ', '(']).next().map(str::to_string);
+            let (program, diagnostics, _) = compile(&path.display().to_string(), &text, &options, false);
+            assert!(diagnostics.is_empty(), "{}", printed(&program, &diagnostics));
+        }
     }
 }
 

@@ -54,7 +54,9 @@ fn item(item: &Item) -> String {
         Item::Rule(rule) => documented(&rule.docs, self::rule(rule)),
         Item::Optimizer(optimizer) => {
             let head = format!("optimizer {}({}) for ", optimizer.name.text, params(&optimizer.params));
-            let tail = format!("{}, {} {}", param(&optimizer.weight), optimizer.gradient.text, block(&optimizer.body));
+            let jacobian = optimizer.jacobian.as_ref().map(|name| format!(", {}", name.text)).unwrap_or_default();
+            let given = format!("{}, {}{jacobian}", param(&optimizer.weight), optimizer.gradient.text);
+            let tail = format!("{given} {}", block(&optimizer.body));
             documented(&optimizer.docs, head + &tail)
         }
         Item::Model(model) => {

@@ -424,7 +424,7 @@ pub enum RuleKind {
     Estimator,
 }
 
-/// An update rule of one parameter tensor.
+/// An update rule of one parameter tensor, or of all of them as one vector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
     /// Lines of the `##` comment above.
@@ -435,8 +435,10 @@ pub struct Optimizer {
     pub params: Vec<Param>,
     /// The updated tensor and its type.
     pub weight: Param,
-    /// The name of the gradient.
+    /// The name of the gradient; before a Jacobian, of the residual.
     pub gradient: Name,
+    /// The name of the Jacobian of the residual, for an optimizer of all parameters at once.
+    pub jacobian: Option<Name>,
     /// `state`, `let` and `next` lines.
     pub body: Block,
     /// The whole declaration.

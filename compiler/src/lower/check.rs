@@ -15,7 +15,7 @@ use super::train::train_block;
 use super::types::is_static;
 use super::value::Value;
 use crate::ir::graph::{InputRole, Provenance};
-use crate::ir::types::{Dtype, TensorType};
+use crate::ir::types::{Dtype, Literal, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{ItemId, ModuleId, Program, Target};
 use bpc_lang::tree::{Dim, Function, Item, Optimizer, Param, ParamKind, Rule, Type};
@@ -164,7 +164,17 @@ impl<'p> Lowering<'p> {
             (Ok(Some(given)), Ok(Value::Tensor(weight))) => {
                 let chosen = super::optimizer::Chosen { id, given, span: optimizer.name.span };
                 // The parameter and its gradient may be one tensor here: only types are looked at.
-                self.update(&chosen, ("parameter", &weight), weight.clone())
+                let given = match optimizer.jacobian {
+                    None => vec![weight.clone()],
+                    Some(_) => {
+                        let (count, dtype) = (self.sizes.representative("residuals"), weight.ty.dtype);
+                        let mut shape = vec![count];
+                        let residual = self.constant(Literal::new(dtype, 1.0), &shape, optimizer.name.span)?;
+                        shape.extend(&weight.ty.shape);
+                        vec![residual, self.constant(Literal::new(dtype, 1.0), &shape, optimizer.name.span)?]
+                    }
+                };
+                self.update(&chosen, ("parameter", &weight), &given).map(|_| ())
             }
             _ => Ok(()),
         };

@@ -42,8 +42,14 @@ impl Lowering<'_> {
     pub fn minimize(&mut self, value: &Expr, over: &[Selector], using: &Expr, span: Span) -> Outcome<()> {
         let loss = self.bound(Binding::None, value);
         let optimizer = self.choose_optimizer(using);
-        let loss = match loss? {
-            Value::Tensor(tensor) if tensor.ty.rank() == 0 && tensor.ty.dtype.is_float() => tensor,
+        let optimizer = optimizer?;
+        let of_residual = declaration(self.program, optimizer.id).jacobian.is_some();
+        let (loss, residual) = match loss? {
+            Value::Tensor(tensor) if of_residual && tensor.ty.dtype.is_float() => {
+                let residual = self.flat(&tensor, span)?;
+                (self.sum_of_squares(&residual, span)?, Some(residual))
+            }
+            Value::Tensor(tensor) if tensor.ty.rank() == 0 && tensor.ty.dtype.is_float() => (tensor, None),
             Value::Tensor(tensor) => {
                 let title = format!("a loss is a float scalar, and this is {}", self.type_text(&tensor.ty));
                 return Err(self.report(
@@ -62,7 +68,7 @@ impl Lowering<'_> {
         let number = self.model.goals.len() + 1;
         let name = if number == 1 { "loss".to_string() } else { format!("loss{number}") };
         self.add_output(&name, &loss, OutputKind::Loss, span)?;
-        self.model.goals.push(Goal { loss, over: over.to_vec(), optimizer: optimizer?, span });
+        self.model.goals.push(Goal { name, loss, residual, over: over.to_vec(), optimizer, span });
         Ok(())
     }
 
@@ -83,21 +89,13 @@ impl Lowering<'_> {
         }
         let mut failed = None;
         for (goal, indices) in goals.iter().zip(&chosen) {
-            for index in indices {
-                let (parameter, tensor) = self.model.parameters[*index].clone();
-                let before = self.diagnostics.len();
-                if let Some(diagnostic) = self.untrainable(&parameter, tensor.ty.dtype, goal) {
-                    failed = Some(self.report(diagnostic));
-                    continue;
-                }
-                let gradient = self.emit(Op::Grad {}, &[&goal.loss, &tensor], goal.span)?;
-                if let Err(reported) = self.update(&goal.optimizer, (&parameter.name, &tensor), gradient) {
-                    failed = Some(reported);
-                    if self.diagnostics.len() > before {
-                        // The text of the optimizer is wrong, or the choice: once is enough.
-                        break;
-                    }
-                }
+            let wrong = self.all_trainable(goal, indices);
+            if let Err(reported) = match &goal.residual {
+                _ if wrong.is_err() => wrong,
+                Some(residual) => self.train_jointly(goal, residual, indices),
+                None => self.train_apart(goal, indices),
+            } {
+                failed = Some(reported);
             }
         }
         if let Some(reported) = failed {
@@ -138,6 +136,42 @@ impl Lowering<'_> {
                 .with_label(goal.optimizer.span, "trained here")
                 .with_help(help),
         )
+    }
+
+    /// Reports the parameters that the optimizer of a goal cannot train.
+    fn all_trainable(&mut self, goal: &Goal, indices: &[usize]) -> Outcome<()> {
+        let mut outcome = Ok(());
+        for index in indices {
+            let (parameter, tensor) = self.model.parameters[*index].clone();
+            if let Some(diagnostic) = self.untrainable(&parameter, tensor.ty.dtype, goal) {
+                outcome = Err(self.report(diagnostic));
+            }
+        }
+        outcome
+    }
+
+    /// Each parameter by its own gradient.
+    fn train_apart(&mut self, goal: &Goal, indices: &[usize]) -> Outcome<()> {
+        let mut outcome = Ok(());
+        for index in indices {
+            let (parameter, tensor) = self.model.parameters[*index].clone();
+            let before = self.diagnostics.len();
+            let gradient = self.emit(Op::Grad {}, &[&goal.loss, &tensor], goal.span)?;
+            match self.update(&goal.optimizer, (&parameter.name, &tensor), &[gradient]) {
+                Ok(next) => {
+                    let node = self.node_here(&next);
+                    self.region().result(OutputRole::Next, parameter.name, node);
+                }
+                Err(reported) => {
+                    outcome = Err(reported);
+                    if self.diagnostics.len() > before {
+                        // The text of the optimizer is wrong, or the choice: once is enough.
+                        break;
+                    }
+                }
+            }
+        }
+        outcome
     }
 
     /// For each goal, the indices of the parameters it trains.

@@ -21,6 +21,7 @@ mod minimize;
 mod model;
 mod operator;
 mod optimizer;
+mod residual;
 mod rule;
 mod scan;
 mod signature;

@@ -110,7 +110,10 @@ pub(super) struct Scope {
 
 /// A `minimize` line, until the end of the model.
 pub(super) struct Goal {
+    pub name: String,
     pub loss: Tensor,
+    /// What an optimizer of all parameters at once makes small, as a vector.
+    pub residual: Option<Tensor>,
     pub over: Vec<Selector>,
     pub optimizer: super::optimizer::Chosen,
     pub span: Span,

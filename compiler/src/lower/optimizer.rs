@@ -1,15 +1,16 @@
-//! Optimisers: the update of one parameter.
+//! Optimisers: the update of one parameter, or of the vector of all of them.
 //!
-//! Expects: an optimizer with evaluated arguments, the parameter, and the gradient.
-//! Guarantees: one `next` result for the parameter and for each state, of their types.
-//! Leaves out: which parameters a `minimize` line trains (`minimize`).
+//! Expects: an optimizer with evaluated arguments, the tensor it trains, and what it is given: the gradient, or the residual and its
+//! Jacobian.
+//! Guarantees: one `next` result for each state, and the next value of the tensor, of their types.
+//! Leaves out: which parameters a `minimize` line trains (`minimize`), and how Jacobians are made (`residual`).
 
 use super::bind::Given;
 use super::context::{Frame, FrameKind, Lowering, Outcome, Turn};
 use super::model::State;
 use super::value::{Callee, Tensor, Value};
 use crate::ir::graph::{InputRole, OutputRole};
-use bpc_lang::diagnostics::Diagnostic;
+use crate::ir::types::TensorType;
 use bpc_lang::program::{ItemId, Program};
 use bpc_lang::tree::{Expr, ExprKind, Item, Name, Optimizer, Span, Type};
 
@@ -47,16 +48,16 @@ impl Lowering<'_> {
         self.error("BP0204", title, callee.span, "expected an optimizer")
     }
 
-    /// The update of one parameter by its gradient.
-    pub fn update(&mut self, chosen: &Chosen, parameter: (&str, &Tensor), gradient: Tensor) -> Outcome<()> {
+    /// The next value of a tensor that an optimizer trains under a name, by its gradient, or by the residual and its Jacobian.
+    pub fn update(&mut self, chosen: &Chosen, trained: (&str, &Tensor), given: &[Tensor]) -> Outcome<Tensor> {
         let program = self.program;
         let optimizer = declaration(program, chosen.id);
         let name = optimizer.name.text.as_str();
-        let mut path: Vec<String> = parameter.0.split('.').map(str::to_string).collect();
+        let mut path: Vec<String> = trained.0.split('.').map(str::to_string).collect();
         path.push(name.to_string());
         self.frames.push(Frame::new(chosen.id.module, FrameKind::Optimizer, path));
         self.calls.push((chosen.span, name.to_string(), chosen.id));
-        let result = self.update_in_frame(chosen, optimizer, parameter, gradient);
+        let result = self.update_in_frame(chosen, optimizer, trained, given);
         self.calls.pop();
         self.frames.pop();
         result
@@ -66,22 +67,24 @@ impl Lowering<'_> {
         &mut self,
         chosen: &Chosen,
         optimizer: &Optimizer,
-        (parameter, weight): (&str, &Tensor),
-        gradient: Tensor,
-    ) -> Outcome<()> {
+        (trained, weight): (&str, &Tensor),
+        given: &[Tensor],
+    ) -> Outcome<Tensor> {
         let name = &optimizer.name.text;
         let weight_name = &optimizer.weight.name.text;
         if let bpc_lang::tree::ParamKind::Typed(ty) = &optimizer.weight.kind {
-            let label = format!("`{parameter}`, trained by `{name}`,");
+            let label = format!("`{trained}`, trained by `{name}`,");
             self.check_type(ty, &weight.ty, chosen.span, &label)?;
         }
         // Where the weight is no float, `f` is the dtype of its cotangent: that of most states.
         if self.frame().find("f").is_none() {
-            self.frame().define("f", Value::Dtype(gradient.ty.dtype));
+            self.frame().define("f", Value::Dtype(given[0].ty.dtype));
         }
         self.bind(name, &optimizer.params, chosen.given.clone(), chosen.span)?;
         self.frame().define(weight_name, Value::Tensor(weight.clone()));
-        self.frame().define(&optimizer.gradient.text, Value::Tensor(gradient));
+        for (own, tensor) in std::iter::once(&optimizer.gradient).chain(&optimizer.jacobian).zip(given) {
+            self.frame().define(&own.text, Value::Tensor(tensor.clone()));
+        }
         self.frame().turns.push(Turn::Optimizer(Vec::new()));
         let states_before = self.model.states.len();
         let errors_before = self.diagnostics.len();
@@ -91,40 +94,46 @@ impl Lowering<'_> {
         };
         result?;
         let prefix = self.frame().path.join(".");
-        let mut wanted = vec![(weight_name.clone(), parameter.to_string(), weight.ty.clone())];
-        for state in &self.model.states[states_before..] {
-            let own = state.name[prefix.len() + 1..].to_string();
-            wanted.push((own, state.name.clone(), state.ty.clone()));
-        }
-        for (own, full, ty) in wanted {
-            let Some((_, value, span)) = pending.iter().find(|(next, ..)| *next == own) else {
-                if self.diagnostics.len() > errors_before {
-                    return Err(super::context::Reported);
-                }
-                let title = format!("`{name}` gives no next value of `{own}`");
-                return Err(self.report(Diagnostic::error(
-                    "BP0307",
-                    title,
-                    optimizer.name.span,
-                    format!("no `next {own} = ..` here"),
-                )));
-            };
-            let value = value.clone();
-            let tensor = if value.is_scalar() {
-                let literal = self.literal(&value, ty.dtype, *span)?;
-                self.constant(literal, &ty.shape, *span)?
-            } else {
-                self.as_tensor("next", (value, *span), ty.dtype)?
-            };
-            if tensor.ty != ty {
-                let (wanted, got) = (self.type_text(&ty), self.type_text(&tensor.ty));
-                let title = format!("`{own}` is {wanted}, and its next value is {got}");
-                return self.error("BP0201", title, *span, "another type");
-            }
-            let node = self.node_here(&tensor);
+        let states: Vec<(String, TensorType)> =
+            self.model.states[states_before..].iter().map(|state| (state.name.clone(), state.ty.clone())).collect();
+        let next = self.next_of(optimizer, &pending, weight_name, &weight.ty, errors_before)?;
+        for (full, ty) in states {
+            let value = self.next_of(optimizer, &pending, &full[prefix.len() + 1..], &ty, errors_before)?;
+            let node = self.node_here(&value);
             self.region().result(OutputRole::Next, full, node);
         }
-        Ok(())
+        Ok(next)
+    }
+
+    /// What a `next` line gives for the tensor that the optimizer itself calls `own`.
+    fn next_of(
+        &mut self,
+        optimizer: &Optimizer,
+        pending: &[(String, Value, Span)],
+        own: &str,
+        ty: &TensorType,
+        errors_before: usize,
+    ) -> Outcome<Tensor> {
+        let Some((_, value, span)) = pending.iter().find(|(next, ..)| next == own) else {
+            if self.diagnostics.len() > errors_before {
+                return Err(super::context::Reported);
+            }
+            let title = format!("`{}` gives no next value of `{own}`", optimizer.name.text);
+            let label = format!("no `next {own} = ..` here");
+            return self.error("BP0307", title, optimizer.name.span, label);
+        };
+        let tensor = if value.is_scalar() {
+            let literal = self.literal(value, ty.dtype, *span)?;
+            self.constant(literal, &ty.shape, *span)?
+        } else {
+            self.as_tensor("next", (value.clone(), *span), ty.dtype)?
+        };
+        if tensor.ty != *ty {
+            let (wanted, got) = (self.type_text(ty), self.type_text(&tensor.ty));
+            let title = format!("`{own}` is {wanted}, and its next value is {got}");
+            return self.error("BP0201", title, *span, "another type");
+        }
+        Ok(tensor)
     }
 
     /// `state m = 0`.

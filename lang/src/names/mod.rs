@@ -135,6 +135,9 @@ impl<'p> Checker<'p> {
                 // The dtype of the gradient, also where the weight is a bool.
                 let gradient = Name { text: "f".to_string(), span: optimizer.gradient.span };
                 self.scopes.bind(&gradient, Binding::Class);
+                if let Some(jacobian) = &optimizer.jacobian {
+                    self.scopes.bind(jacobian, Binding::Value);
+                }
                 self.block(&optimizer.body);
             }
             Item::Model(model) => {
