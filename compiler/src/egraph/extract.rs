@@ -4,7 +4,7 @@
 //! Guarantees: the choice has no cycles: classes are settled one after the other, each on classes settled before it.
 //! Ties go to the term that was interned first, so that the same e-graph gives the same choice.
 //! Leaves out: the optimum. A class picks the term that is cheapest together with all it rests on, whatever else is
-//! computed anyway; measured close to the optimum on the graphs measured elsewhere on small graphs, where the cost of trees overflows.
+//! computed anyway. On small graphs that is close to the optimum; the cost of trees would overflow on graphs with much sharing.
 
 use super::analysis::EGraph;
 use super::cost::{INFINITE, cost};

@@ -2,7 +2,7 @@
 //!
 //! Expects: a program whose buffers all have a place.
 //! Guarantees: one function a step; the bits of the results depend on the program alone, not on threads.
-//! Leaves out: products, heavy functions and random numbers, which are calls of `bpc_runtime::abi`.
+//! Leaves out: products, heavy functions, random numbers and library operations, which are calls of `bpc_runtime::abi`.
 
 mod arithmetic;
 mod emitter;

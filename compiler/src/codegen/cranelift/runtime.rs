@@ -1,7 +1,7 @@
 //! The routines of `bpc_runtime::abi` that generated code calls, by name.
 //!
 //! Expects: nothing.
-//! Guarantees: the signatures here are those of `bpc_runtime::abi`.
+//! Guarantees: the signatures here are those of `bpc_runtime::abi` and of its library routines, which all have one.
 //! Leaves out: their addresses (`jit`).
 
 use crate::ir::op::Op;
