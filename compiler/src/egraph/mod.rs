@@ -10,6 +10,7 @@ mod analysis;
 mod cost;
 mod expand;
 mod extract;
+mod fuse_loops;
 mod language;
 pub mod report;
 pub mod rules;
@@ -137,6 +138,7 @@ fn optimize_with(graph: &Graph, limits: &Limits, rules: &[&Rule]) -> (Graph, Rep
         costs.insert(id, region_cost);
         (report.cost_before, report.cost_after) = (plain_cost, region_cost);
     }
+    fuse_loops::fuse_loops(&mut result, &mut costs, limits, rules, &mut report);
     let (result, dropped) = scan_dead::drop_dead_parts(&result);
     if dropped > 0 {
         report.fired.insert("scan-dead", dropped);

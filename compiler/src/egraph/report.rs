@@ -52,6 +52,7 @@ fn meaning(name: &str) -> &'static str {
         "expand-vjps" => "what a loop sends back is what its rule computes",
         "expand-via" => "a loop under a rule is the loop",
         "expand-forms" => "all exact forms of a rule are equal",
+        "loops-fused" => "two loops over the same turns are one",
         "expand-stop" => "stop(x) = x once gradients are taken",
         _ => rules::all().find(|rule| rule.name == name).map_or("", |rule| rule.doc),
     }
