@@ -251,8 +251,9 @@ impl Tile {
             for (place, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: inside the rows.
                 let x = unsafe { *self.x.add((row + place) * self.words + word) };
-                for (sum, w) in sums.iter_mut().zip(line) {
-                    *sum += u64::from(gate(x, w).count_ones());
+                for lane in 0..PANEL {
+                    // Wrapping, so that no check stands in the way of vectors.
+                    sums[lane] = sums[lane].wrapping_add(u64::from(gate(x, line[lane]).count_ones()));
                 }
             }
         }
