@@ -48,7 +48,7 @@ fn examples() -> Vec<Program> {
 fn programs_of_the_examples_read_back_the_same() {
     let programs = examples();
     let has = |found: fn(&Step) -> bool| programs.iter().flat_map(|program| &program.steps).any(found);
-    assert!(has(|step| matches!(step, Step::Product(_))) && has(|step| matches!(step, Step::Repeat(_))));
+    assert!(has(|step| matches!(step, Step::Product(_))) && has(|step| matches!(step, Step::March(_))));
     for program in programs {
         let text = print(&program);
         let back = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -206,7 +206,7 @@ fn describe(step: &Step) -> (String, String, String, &'static str) {
                 }
                 loops.push(if text.is_empty() { "once".to_string() } else { text });
             }
-            let workers = if cranelift::is_shared(nest) { "shared by workers" } else { "one worker" };
+            let workers = if cranelift::is_shared(step) { "shared by workers" } else { "one worker" };
             (nest.name.clone(), loops.join("; "), simple(schedule::work(nest)), workers)
         }
         Step::Product(product) => {
@@ -225,6 +225,14 @@ fn describe(step: &Step) -> (String, String, String, &'static str) {
         Step::Repeat(repeat) => {
             let direction = if repeat.reverse { "turns, backward" } else { "turns" };
             (repeat.name.clone(), format!("{} {direction}", repeat.length), String::new(), "")
+        }
+        Step::March(march) => {
+            let direction = if march.reverse { "turns, backward" } else { "turns" };
+            let (length, places) = (march.stage.inner[0], march.stage.inner[1]);
+            let each = if places > 1 { format!("each of {places}; ") } else { String::new() };
+            let workers = if cranelift::is_shared(step) { "shared by workers" } else { "one worker" };
+            let work = simple(schedule::stage_work(&march.stage));
+            (march.name.clone(), format!("{each}{length} {direction} in registers"), work, workers)
         }
     }
 }

@@ -8,8 +8,8 @@
 //! [`Reduction`]: super::ir::Reduction
 
 use super::ir::{
-    AffineMap, BufferId, Call, Nest, Place, Product, ProductOperand, Program, ReductionKind, Repeat, Scalar, Stage,
-    Step, ValueId,
+    AffineMap, BufferId, Call, Carried, March, Nest, Place, Product, ProductOperand, Program, ReductionKind, Repeat,
+    Scalar, Stage, Step, ValueId,
 };
 use crate::ir::interpret::{self, Tensor};
 use crate::ir::op::{Op, OpClass};
@@ -214,6 +214,7 @@ impl Memory<'_> {
                 Step::Product(product) => self.product(product),
                 Step::Call(call) => self.call(call),
                 Step::Repeat(repeat) => self.repeat(repeat),
+                Step::March(march) => self.march(march),
             }
         }
     }
@@ -235,6 +236,33 @@ impl Memory<'_> {
             }
             self.steps(&repeat.steps);
             repeat.advance.iter().for_each(|(next, carry)| self.copy(*next, *carry));
+        }
+    }
+
+    fn march(&mut self, march: &March) {
+        let stage = &march.stage;
+        let (length, places) = (stage.inner[0], stage.inner[1]);
+        for place in 0..places {
+            let first = march
+                .carries
+                .iter()
+                .map(|Carried { first: (buffer, map), .. }| self.read(*buffer, map.at(&[0, place])));
+            let mut carried: Vec<Number> = first.collect();
+            for count in 0..length {
+                let turn = if march.reverse { length - 1 - count } else { count };
+                let mut values = SecondaryMap::<ValueId, Option<Number>>::new();
+                self.scalars(stage, 0, stage.values.len(), &[turn, place], &carried, &mut values);
+                let value = |id: ValueId| values[id].expect("bug in bpc: a scalar of a turn without a value");
+                for store in &stage.stores {
+                    self.write(store.buffer, store.map.at(&[turn, place]), value(store.value));
+                }
+                carried = march.carries.iter().map(|carry| value(carry.next)).collect();
+            }
+            for (carry, value) in march.carries.iter().zip(carried) {
+                if let Some((buffer, map)) = &carry.last {
+                    self.write(*buffer, map.at(&[0, place]), value);
+                }
+            }
         }
     }
 
@@ -318,13 +346,14 @@ impl Memory<'_> {
         }
     }
 
+    /// Scalars `from .. to`; `given` is what reductions or carries hold.
     fn scalars(
         &self,
         stage: &Stage,
         from: usize,
         to: usize,
         axes: &[u64],
-        reduced: &[Number],
+        given: &[Number],
         values: &mut SecondaryMap<ValueId, Option<Number>>,
     ) {
         for (id, scalar) in stage.values.iter().take(to).skip(from) {
@@ -370,7 +399,7 @@ impl Memory<'_> {
                     }
                 }
                 Scalar::Cast(x, dtype) => cast(get(x), *dtype),
-                Scalar::Reduced(index) => reduced[*index as usize],
+                Scalar::Reduced(index) | Scalar::Carried(index) => given[*index as usize],
             };
             values[id] = Some(value);
         }

@@ -49,7 +49,7 @@ fn is_safe(program: &Program, steps: &[Step], next: BufferId, target: BufferId) 
     }
     match &steps[writer] {
         Step::Nest(nest) => same_element_only(nest, next, target),
-        Step::Product(_) | Step::Call(_) | Step::Repeat(_) => false,
+        Step::Product(_) | Step::Call(_) | Step::Repeat(_) | Step::March(_) => false,
     }
 }
 

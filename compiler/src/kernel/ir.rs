@@ -1,4 +1,4 @@
-//! The kernel IR: a step as a list of loop nests and library calls over buffers with fixed places.
+//! The kernel IR: a step as a list of loops and library calls over buffers with fixed places.
 //!
 //! Expects: nothing; these are plain data types.
 //! Guarantees: everything a backend needs is here: it knows no tensors, broadcasts or views, only loops, affine loads,
@@ -90,6 +90,8 @@ pub enum Step {
     Call(Call),
     /// A loop in time.
     Repeat(Repeat),
+    /// A loop in time in registers.
+    March(March),
 }
 
 /// Loops over `outer`, in each iteration the stages one after the other. Outer iterations are independent: workers share
@@ -176,7 +178,7 @@ pub struct Guard {
 }
 
 /// A scalar computation. Arithmetic means what the op table says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scalar {
     /// A number.
     Literal(Literal),
@@ -236,6 +238,8 @@ pub enum Scalar {
     Cast(ValueId, Dtype),
     /// What a reduction of this stage gave; only after the reduced loops.
     Reduced(u32),
+    /// What the turn before left in a carry; only in a [`March`].
+    Carried(u32),
 }
 
 /// Writes a scalar to a buffer.
@@ -317,6 +321,33 @@ pub struct Repeat {
     pub advance: Vec<(BufferId, BufferId)>,
 }
 
+/// A loop in time whose turns are straight-line code on scalars. The stage has two inner axes, the turn and the place, one of so
+/// many independent trajectories that workers share; its scalars are all that a place does in a turn, and it reduces nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct March {
+    /// For people.
+    pub name: String,
+    /// From the last turn to the first.
+    pub reverse: bool,
+    /// What each place hands from turn to turn.
+    pub carries: Vec<Carried>,
+    /// One turn of one place. It reads no buffer that it writes.
+    pub stage: Stage,
+}
+
+/// A scalar that each place of a [`March`] hands from turn to turn. Its maps do not use the turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carried {
+    /// Of the scalar.
+    pub dtype: Dtype,
+    /// Where it lies before the first turn.
+    pub first: (BufferId, AffineMap),
+    /// What it is after a turn.
+    pub next: ValueId,
+    /// Where it goes after the last turn.
+    pub last: Option<(BufferId, AffineMap)>,
+}
+
 impl AffineMap {
     /// The same number everywhere, over `axes` loop axes.
     pub fn constant(offset: i64, axes: usize) -> AffineMap {
@@ -373,7 +404,8 @@ impl Scalar {
             | Scalar::Index { .. }
             | Scalar::Load { .. }
             | Scalar::Random { .. }
-            | Scalar::Reduced(_) => vec![],
+            | Scalar::Reduced(_)
+            | Scalar::Carried(_) => vec![],
             Scalar::Gather { index, .. } => vec![*index],
             Scalar::Unary(_, x) | Scalar::Cast(x, _) => vec![*x],
             Scalar::Binary(_, x, y) => vec![*x, *y],
@@ -388,7 +420,8 @@ impl Scalar {
             | Scalar::Index { .. }
             | Scalar::Load { .. }
             | Scalar::Random { .. }
-            | Scalar::Reduced(_) => {}
+            | Scalar::Reduced(_)
+            | Scalar::Carried(_) => {}
             Scalar::Gather { index, .. } => *index = rename(*index),
             Scalar::Unary(_, x) | Scalar::Cast(x, _) => *x = rename(*x),
             Scalar::Binary(_, x, y) => (*x, *y) = (rename(*x), rename(*y)),
@@ -519,6 +552,13 @@ impl Step {
                 all.extend(repeat.steps.iter_mut().flat_map(Step::buffers_mut));
                 all
             }
+            Step::March(March { stage, carries, .. }) => {
+                let ends = carries.iter_mut().flat_map(|carry| [Some(&mut carry.first), carry.last.as_mut()]);
+                let mut all: Vec<&mut BufferId> = ends.flatten().map(|(buffer, _)| buffer).collect();
+                all.extend(stage.values.values_mut().flat_map(Scalar::buffers_mut));
+                all.extend(stage.stores.iter_mut().map(|store| &mut store.buffer));
+                all
+            }
         }
     }
 
@@ -544,6 +584,12 @@ impl Step {
                     writes.push(*carry);
                 }
                 repeat.steps.iter().for_each(|step| step.collect(reads, writes));
+            }
+            Step::March(March { stage, carries, .. }) => {
+                reads.extend(carries.iter().map(|carry| carry.first.0));
+                reads.extend(stage.values.values().flat_map(Scalar::buffers));
+                writes.extend(stage.stores.iter().map(|store| store.buffer));
+                writes.extend(carries.iter().filter_map(|carry| carry.last.as_ref()).map(|(buffer, _)| *buffer));
             }
         }
     }

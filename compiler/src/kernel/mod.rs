@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod fuse;
 pub mod in_place;
 pub mod ir;
+pub mod march;
 pub mod memory;
 pub mod plan;
 pub mod product;
@@ -32,6 +33,7 @@ pub fn build(graph: &Graph) -> Result<Program, String> {
     let mut program = Program { name: graph.main().name.clone(), ..Program::default() };
     let updates = region::main(graph, &mut program)?;
     let steps = std::mem::take(&mut program.steps);
+    let steps = march::march(&mut program, steps);
     let mut steps = fuse::fuse(&program, steps);
     let kept = updates.iter().map(|(next, _)| *next).collect();
     let needed = prune::prune(&program, &mut steps, &kept);

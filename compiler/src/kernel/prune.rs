@@ -89,10 +89,22 @@ fn drop_stores(steps: &mut Vec<Step>, read: &BTreeSet<BufferId>) -> bool {
                 nest.stages.retain(|stage| !stage.stores.is_empty());
             }
             Step::Repeat(repeat) => changed |= drop_stores(&mut repeat.steps, read),
+            Step::March(march) => {
+                let before = march.stage.stores.len();
+                march.stage.stores.retain(|store| read.contains(&store.buffer));
+                changed |= before != march.stage.stores.len();
+                for carry in &mut march.carries {
+                    changed |= carry.last.take_if(|(buffer, _)| !read.contains(buffer)).is_some();
+                }
+            }
             Step::Product(_) | Step::Call(_) => {}
         }
     }
-    steps.retain(|step| !matches!(step, Step::Nest(nest) if nest.stages.is_empty()));
+    steps.retain(|step| match step {
+        Step::Nest(nest) => !nest.stages.is_empty(),
+        Step::March(march) => !march.stage.stores.is_empty() || march.carries.iter().any(|carry| carry.last.is_some()),
+        _ => true,
+    });
     changed
 }
 

@@ -12,7 +12,7 @@ pub fn schedule(steps: &mut [Step]) {
         match step {
             Step::Nest(nest) => schedule_nest(nest),
             Step::Repeat(repeat) => schedule(&mut repeat.steps),
-            Step::Product(_) | Step::Call(_) => {}
+            Step::Product(_) | Step::Call(_) | Step::March(_) => {}
         }
     }
 }
@@ -20,25 +20,27 @@ pub fn schedule(steps: &mut [Step]) {
 /// An estimate of the simple operations in a nest, memory traffic included.
 pub fn work(nest: &Nest) -> u64 {
     let outer: u64 = nest.outer.iter().product();
-    let stages = nest.stages.iter().map(|stage| {
-        let cost = |scalar: &Scalar| match scalar {
-            Scalar::Literal(_) | Scalar::Reduced(_) => 0,
-            Scalar::Random { .. } => 32,
-            Scalar::Unary(op, _) | Scalar::Binary(op, _, _) => super::memory::own_cost(op),
-            _ => 1,
-        };
-        let inside: u64 = stage.values.values().take(stage.n_inside as usize).map(cost).sum();
-        let after: u64 = stage.values.values().skip(stage.n_inside as usize).map(cost).sum();
-        let inner: u64 = stage.inner.iter().product();
-        let reduced: u64 = stage.reduced.iter().product();
-        inner.saturating_mul(
-            (inside + stage.reductions.len() as u64)
-                .saturating_mul(reduced)
-                .saturating_add(after)
-                .saturating_add(stage.stores.len() as u64),
-        )
-    });
-    outer.saturating_mul(stages.fold(0, u64::saturating_add))
+    outer.saturating_mul(nest.stages.iter().map(stage_work).fold(0, u64::saturating_add))
+}
+
+/// The same for a stage alone.
+pub fn stage_work(stage: &Stage) -> u64 {
+    let cost = |scalar: &Scalar| match scalar {
+        Scalar::Literal(_) | Scalar::Reduced(_) | Scalar::Carried(_) => 0,
+        Scalar::Random { .. } => 32,
+        Scalar::Unary(op, _) | Scalar::Binary(op, _, _) => super::memory::own_cost(op),
+        _ => 1,
+    };
+    let inside: u64 = stage.values.values().take(stage.n_inside as usize).map(cost).sum();
+    let after: u64 = stage.values.values().skip(stage.n_inside as usize).map(cost).sum();
+    let inner: u64 = stage.inner.iter().product();
+    let reduced: u64 = stage.reduced.iter().product();
+    inner.saturating_mul(
+        (inside + stage.reductions.len() as u64)
+            .saturating_mul(reduced)
+            .saturating_add(after)
+            .saturating_add(stage.stores.len() as u64),
+    )
 }
 
 fn schedule_nest(nest: &mut Nest) {

@@ -38,7 +38,7 @@ fn place_rows(program: &mut Program, steps: &mut [Step], is_private: &dyn Fn(Buf
                 place_rows(program, &mut repeat.steps, is_private);
                 continue;
             }
-            Step::Product(_) | Step::Call(_) => continue,
+            Step::Product(_) | Step::Call(_) | Step::March(_) => continue,
         };
         let outer = nest.outer.len();
         let stored: Vec<BufferId> = nest.stages.iter().flat_map(|s| s.stores.iter().map(|s| s.buffer)).collect();

@@ -7,7 +7,9 @@
 //! Leaves out: whether the program computes what the graph means.
 
 use super::in_place::same_element_only;
-use super::ir::{AffineMap, BufferId, BufferRole, Call, Guard, Nest, Place, Product, Program, Scalar, Stage, Step};
+use super::ir::{
+    AffineMap, BufferId, BufferRole, Call, Carried, Guard, March, Nest, Place, Product, Program, Scalar, Stage, Step,
+};
 use super::plan::{self, Life};
 use crate::ir::types::{Dtype, TensorType, Type};
 use std::collections::BTreeSet;
@@ -87,6 +89,15 @@ fn steps(program: &Program, list: &[Step], written: &mut BTreeSet<BufferId>) -> 
                     }
                 }
             }
+            Step::March(march) => {
+                self::march(program, march, written).map_err(|error| format!("march {}: {error}", march.name))?;
+                let (mut reads, mut writes) = (Vec::new(), Vec::new());
+                step.collect(&mut reads, &mut writes);
+                if let Some(buffer) = writes.iter().find(|buffer| reads.contains(buffer)) {
+                    return Err(format!("march {}: it reads and writes {buffer}", march.name));
+                }
+                written.extend(writes);
+            }
         }
     }
     Ok(())
@@ -152,7 +163,7 @@ fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Res
         if stage.maps().any(|map| map.strides.len() != sizes.len()) {
             return Err("a map over another number of axes".to_owned());
         }
-        scalars(program, stage, &sizes, written)?;
+        scalars(program, stage, &sizes, &[], written)?;
         for store in &stage.stores {
             let ty = &program.buffers[store.buffer].ty;
             if stage.dtype(store.value) != ty.dtype {
@@ -184,7 +195,54 @@ fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Res
     Ok(())
 }
 
-fn scalars(program: &Program, stage: &Stage, sizes: &[u64], written: &BTreeSet<BufferId>) -> Result<(), String> {
+fn march(program: &Program, march: &March, written: &BTreeSet<BufferId>) -> Result<(), String> {
+    let stage = &march.stage;
+    let sizes = &stage.inner;
+    if sizes.len() != 2 || !stage.reduced.is_empty() || !stage.reductions.is_empty() || stage.vector_axis.is_some() {
+        return Err("its axes are not the turn and the place".to_owned());
+    }
+    let ends = march.carries.iter().flat_map(|carry| [Some(&carry.first), carry.last.as_ref()]).flatten();
+    if stage.maps().chain(ends.map(|(_, map)| map)).any(|map| map.strides.len() != 2) {
+        return Err("a map over another number of axes".to_owned());
+    }
+    scalars(program, stage, sizes, &march.carries, written)?;
+    let access = |buffer: BufferId, map: &AffineMap, dtype: Dtype| {
+        let ty = &program.buffers[buffer].ty;
+        let (low, high) = if sizes.contains(&0) { (0, -1) } else { map.range(sizes) };
+        let fits = ty.dtype == dtype && low >= 0 && high < ty.elements() as i64;
+        if fits { Ok(()) } else { Err(format!("{buffer} of type {ty} as {dtype} from {low} to {high}")) }
+    };
+    for store in &stage.stores {
+        access(store.buffer, &store.map, stage.dtype(store.value))?;
+    }
+    for (index, carry) in march.carries.iter().enumerate() {
+        if stage.values.get(carry.next).is_none() || stage.dtype(carry.next) != carry.dtype {
+            return Err(format!("the next value of carry {index} is no {}", carry.dtype));
+        }
+        is_written(program, carry.first.0, written)?;
+        for (buffer, map) in [Some(&carry.first), carry.last.as_ref()].into_iter().flatten() {
+            if map.strides[0] != 0 {
+                return Err(format!("carry {index} depends on the turn"));
+            }
+            // Even without turns, first values become last ones.
+            let all = [1, sizes[1]];
+            let (low, high) = if sizes[1] == 0 { (0, -1) } else { map.range(&all) };
+            if low < 0 || high >= program.buffers[*buffer].ty.elements() as i64 {
+                return Err(format!("carry {index} reaches from {low} to {high} in {buffer}"));
+            }
+            access(*buffer, map, carry.dtype)?;
+        }
+    }
+    Ok(())
+}
+
+fn scalars(
+    program: &Program,
+    stage: &Stage,
+    sizes: &[u64],
+    carries: &[Carried],
+    written: &BTreeSet<BufferId>,
+) -> Result<(), String> {
     let reduces = !stage.reductions.is_empty();
     if !reduces && stage.n_inside as usize != stage.values.len() {
         return Err("values after loops that reduce nothing".to_owned());
@@ -229,6 +287,10 @@ fn scalars(program: &Program, stage: &Stage, sizes: &[u64], written: &BTreeSet<B
                     stage.dtype(reduction.value)
                 }
             }
+            Scalar::Carried(index) => match carries.get(*index as usize) {
+                Some(carry) => carry.dtype,
+                None => return Err(format!("{id} uses carry {index}, which is not there")),
+            },
         };
         if dtype != expected {
             return Err(format!("{id} is called {dtype} and is {expected}"));
@@ -394,7 +456,7 @@ fn is_heir(program: &Program, new: BufferId, old: BufferId) -> bool {
                 writes && same_element_only(nest, new, old)
             }
             Step::Repeat(repeat) => search(&repeat.steps, new, old),
-            Step::Product(_) | Step::Call(_) => false,
+            Step::Product(_) | Step::Call(_) | Step::March(_) => false,
         })
     }
     search(&program.steps, new, old)

@@ -138,13 +138,12 @@ impl<'a, 'b> Emitter<'a, 'b> {
     /// The address of the element of a buffer that a map names; `skip` counts as zero.
     pub(super) fn address(&mut self, buffer: BufferId, map: &AffineMap, axes: &[Value], skip: Option<usize>) -> Value {
         let bytes = self.program.buffers[buffer].ty.dtype.bytes() as i64;
-        let in_bytes = AffineMap {
-            offset: map.offset * bytes,
-            strides: map.strides.iter().map(|stride| stride * bytes).collect(),
-        };
+        let strides = map.strides.iter().map(|stride| stride * bytes).collect();
         let base = self.base(buffer);
-        let offset = self.affine(&in_bytes, axes, skip);
-        self.builder.ins().iadd(base, offset)
+        let offset = self.affine(&AffineMap { offset: 0, strides }, axes, skip);
+        // The constant comes last, so that elements of one row share all that comes before.
+        let row = self.builder.ins().iadd(base, offset);
+        self.plus(row, map.offset * bytes)
     }
 
     /// `body` for every index from `low` up to `high` (not included) in strides of `stride`.

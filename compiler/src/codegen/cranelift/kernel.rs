@@ -1,16 +1,16 @@
-//! A nest as a function `kernel(frame, workspace, scratch, begin, end)` that does a range of its iterations.
+//! A nest or a march as a function `kernel(frame, workspace, scratch, begin, end)` that does a range of its iterations.
 //!
-//! Expects: `frame` to point at the address of the state block, followed by the turn of each repeat around the nest,
+//! Expects: `frame` to point at the address of the state block, followed by the turn of each repeat around it,
 //! outermost first.
 //! Guarantees: iterations are numbered the same for every number of threads; see [`Iterations`].
-//! Leaves out: the stages (`scalar`, `vector`).
+//! Leaves out: the stages (`scalar`, `vector`) and marches (`march`).
 
 use super::arithmetic::lane_type;
 use super::emitter::Emitter;
 use super::plan::Plan;
-use super::{runtime, scalar, vector};
+use super::{march, runtime, scalar, vector};
 use crate::ir::types::Dtype;
-use crate::kernel::ir::{Nest, Program, Repeat, Scalar, Stage};
+use crate::kernel::ir::{March, Nest, Program, Repeat, Scalar, Stage};
 use cranelift_codegen::ir::{InstBuilder, Signature, Value, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
@@ -19,7 +19,38 @@ use cranelift_module::Module;
 /// Elements of the vector axis that workers do not share, and that are in scratch at a time.
 pub(super) const TILE: u64 = 512;
 
-/// How the work of a nest is cut.
+/// What a function is made of.
+#[derive(Clone, Copy)]
+pub(super) enum Kernel<'a> {
+    Nest(&'a Nest),
+    March(&'a March),
+}
+
+impl Kernel<'_> {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Kernel::Nest(nest) => &nest.name,
+            Kernel::March(march) => &march.name,
+        }
+    }
+
+    pub(super) fn iterations(&self) -> Iterations {
+        match self {
+            Kernel::Nest(nest) => Iterations::of(nest),
+            Kernel::March(march) => march::iterations(march),
+        }
+    }
+
+    /// Bytes of scratch that a worker needs.
+    pub(super) fn scratch_bytes(&self) -> u64 {
+        match self {
+            Kernel::Nest(nest) => scratch_bytes(nest),
+            Kernel::March(march) => march::scratch_bytes(march),
+        }
+    }
+}
+
+/// How the work of a kernel is cut.
 pub(super) struct Iterations {
     /// How many pieces there are.
     pub(super) count: u64,
@@ -45,7 +76,7 @@ impl Iterations {
 }
 
 /// A rough estimate, fixed by the program alone.
-fn stage_nanoseconds(stage: &Stage) -> f64 {
+pub(super) fn stage_nanoseconds(stage: &Stage) -> f64 {
     let places: u64 = stage.inner.iter().chain(&stage.reduced).product();
     let each: f64 = stage.values.iter().map(|(id, scalar)| scalar_nanoseconds(scalar, stage.dtypes[id])).sum();
     places as f64 * each
@@ -59,7 +90,7 @@ fn scalar_nanoseconds(scalar: &Scalar, dtype: Option<Dtype>) -> f64 {
             1.0
         }
         Scalar::Random { .. } => 3.0,
-        Scalar::Literal(_) | Scalar::Reduced(_) => 0.0,
+        Scalar::Literal(_) | Scalar::Reduced(_) | Scalar::Carried(_) => 0.0,
         _ => 0.15,
     }
 }
@@ -71,12 +102,12 @@ pub(super) fn signature(convention: CallConv) -> Signature {
     signature
 }
 
-/// Emits the function of a nest inside of these repeats.
+/// Emits the function of a kernel inside of these repeats.
 pub(super) fn emit(
     mut builder: FunctionBuilder<'_>,
     module: &mut dyn Module,
     program: &Program,
-    nest: &Nest,
+    kernel: Kernel<'_>,
     repeats: &[&Repeat],
 ) {
     let entry = builder.create_block();
@@ -91,24 +122,30 @@ pub(super) fn emit(
         let turn = emitter.load(types::I64, frame, 8 * (depth as i32 + 1));
         emitter.enter(repeat, turn);
     }
-    let iterations = Iterations::of(nest);
-    match iterations.chunk {
+    match kernel {
+        Kernel::Nest(nest) => self::nest(&mut emitter, nest, begin, end),
+        Kernel::March(march) => march::emit(&mut emitter, march, begin, end),
+    }
+    emitter.finish();
+}
+
+fn nest(emitter: &mut Emitter<'_, '_>, nest: &Nest, begin: Value, end: Value) {
+    match Iterations::of(nest).chunk {
         Some(chunk) => {
             let low = emitter.times(begin, chunk as i64);
             let high = emitter.times(end, chunk as i64);
             let size = emitter.integer(nest.stages[0].inner[0] as i64);
             let high = emitter.builder.ins().smin(high, size);
-            stage(&mut emitter, nest, &nest.stages[0], &[], Some((low, high)));
+            stage(emitter, nest, &nest.stages[0], &[], Some((low, high)));
         }
         None if nest.outer.is_empty() => {
-            nest.stages.iter().for_each(|part| stage(&mut emitter, nest, part, &[], None));
+            nest.stages.iter().for_each(|part| stage(emitter, nest, part, &[], None));
         }
         None => emitter.loop_range(begin, end, 1, |emitter, flat| {
             let outer = coordinates(emitter, &nest.outer, flat);
             nest.stages.iter().for_each(|part| stage(emitter, nest, part, &outer, None));
         }),
     }
-    emitter.finish();
 }
 
 fn stage(emitter: &mut Emitter<'_, '_>, nest: &Nest, stage: &Stage, outer: &[Value], share: scalar::Share) {
@@ -139,8 +176,7 @@ fn coordinates(emitter: &mut Emitter<'_, '_>, sizes: &[u64], mut flat: Value) ->
     indices
 }
 
-/// Bytes of scratch that a worker needs for a nest.
-pub(super) fn scratch_bytes(nest: &Nest) -> u64 {
+fn scratch_bytes(nest: &Nest) -> u64 {
     let plans = nest.stages.iter().filter_map(|stage| Plan::of(stage, nest.outer.len()));
     tiles(nest) + plans.map(|plan| plan.tile_bytes).max().unwrap_or(0)
 }

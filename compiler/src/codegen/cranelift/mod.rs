@@ -7,6 +7,7 @@
 mod arithmetic;
 mod emitter;
 mod kernel;
+mod march;
 mod module;
 mod plan;
 mod runtime;
@@ -16,7 +17,7 @@ mod vector;
 
 use super::backend::Backend;
 use super::jit::JitStep;
-use crate::kernel::ir::{Nest, Program};
+use crate::kernel::ir::{Program, Step};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
@@ -38,14 +39,18 @@ impl Backend for Jit {
     }
 }
 
-/// Whether workers share the iterations of a nest.
-pub fn is_shared(nest: &Nest) -> bool {
-    step::is_shared(&kernel::Iterations::of(nest))
+/// Whether workers share the iterations of a step.
+pub fn is_shared(step: &Step) -> bool {
+    match step {
+        Step::Nest(nest) => step::is_shared(&kernel::Iterations::of(nest)),
+        Step::March(march) => step::is_shared(&march::iterations(march)),
+        Step::Product(_) | Step::Call(_) | Step::Repeat(_) => false,
+    }
 }
 
 /// Bytes of scratch that each worker needs.
 pub fn scratch_bytes(program: &Program) -> u64 {
-    step::nests(program).iter().map(|(nest, _)| kernel::scratch_bytes(nest)).max().unwrap_or(0)
+    step::kernels(program).iter().map(|(kernel, _)| kernel.scratch_bytes()).max().unwrap_or(0)
 }
 
 /// The text of Cranelift's intermediate form, before its optimisations.

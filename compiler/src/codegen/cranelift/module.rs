@@ -56,13 +56,13 @@ pub(super) fn generate(module: &mut dyn Module, program: &Program, listing: &mut
     let mut context = module.make_context();
     context.set_disasm(matches!(listing, Listing::Assembly(_)));
     let mut kernels = Vec::new();
-    for (number, (nest, repeats)) in step::nests(program).into_iter().enumerate() {
-        let name = format!("bpc_{}_{number}_{}", symbol(&program.name), symbol(&nest.name));
+    for (number, (part, repeats)) in step::kernels(program).into_iter().enumerate() {
+        let name = format!("bpc_{}_{number}_{}", symbol(&program.name), symbol(part.name()));
         context.func.signature = kernel::signature(convention);
         let id = module.declare_function(&name, Linkage::Local, &context.func.signature).map_err(failed)?;
         context.func.name = UserFuncName::user(0, id.as_u32());
         let builder = FunctionBuilder::new(&mut context.func, &mut functions);
-        kernel::emit(builder, module, program, nest, &repeats);
+        kernel::emit(builder, module, program, part, &repeats);
         define(module, id, &name, &mut context, listing)?;
         kernels.push(id);
     }

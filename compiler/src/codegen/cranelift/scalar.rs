@@ -190,14 +190,14 @@ fn result(emitter: &mut Emitter<'_, '_>, stage: &Stage, reduction: &Reduction, a
     }
 }
 
-/// One scalar of a stage where `axes` are the loop axes.
+/// One scalar of a stage where `axes` are the loop axes, and `given` is what reductions or carries hold.
 pub(super) fn scalar(
     emitter: &mut Emitter<'_, '_>,
     stage: &Stage,
     id: ValueId,
     axes: &[Value],
     values: &SecondaryMap<ValueId, Option<Value>>,
-    reduced: &[Value],
+    given: &[Value],
 ) -> Value {
     let operand = |id: ValueId| values[id].expect("bug in bpc: a scalar that uses a later one");
     match &stage.values[id] {
@@ -240,21 +240,21 @@ pub(super) fn scalar(
         },
         Scalar::Select(condition, x, y) => emitter.choose(operand(*condition), operand(*x), operand(*y), 1),
         Scalar::Cast(x, to) => emitter.cast(operand(*x), dtype(stage, *x), *to, 1),
-        Scalar::Reduced(index) => reduced[*index as usize],
+        Scalar::Reduced(index) | Scalar::Carried(index) => given[*index as usize],
     }
 }
 
-/// A heavy function of one element.
-fn call(emitter: &mut Emitter<'_, '_>, routine: &'static str, operands: &[Value]) -> Value {
+/// A heavy function of one element, or of each lane of a vector.
+pub(super) fn call(emitter: &mut Emitter<'_, '_>, routine: &'static str, operands: &[Value]) -> Value {
     let ty = emitter.builder.func.dfg.value_type(operands[0]);
-    let out = emitter.slot("result", 8);
+    let out = emitter.slot("result", ty.bytes().max(8));
     let mut arguments = vec![out];
     for (purpose, operand) in ["first operand", "second operand"].into_iter().zip(operands) {
-        let slot = emitter.slot(purpose, 8);
+        let slot = emitter.slot(purpose, ty.bytes().max(8));
         emitter.store(*operand, slot, 0);
         arguments.push(slot);
     }
-    arguments.push(emitter.integer(1));
+    arguments.push(emitter.integer(i64::from(ty.lane_count())));
     emitter.call_runtime(routine, &arguments);
     emitter.load(ty, out, 0)
 }

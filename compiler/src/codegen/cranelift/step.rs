@@ -1,14 +1,14 @@
 //! The main function `step(context, state, workspace)`: everything a step does, in order.
 //!
-//! Expects: the kernels of all nests, in the order in which the program names them.
-//! Guarantees: whether workers share a nest depends on the program alone; nothing is allocated.
+//! Expects: the kernels of all nests and marches, in the order in which the program names them.
+//! Guarantees: whether workers share a kernel depends on the program alone; nothing is allocated.
 //! Leaves out: what a kernel does (`kernel`).
 
 use super::emitter::Emitter;
-use super::kernel::Iterations;
+use super::kernel::{Iterations, Kernel};
 use crate::codegen::library::{self, Routine};
 use crate::ir::types::{Dtype, TensorType};
-use crate::kernel::ir::{AffineMap, BufferId, Call, Nest, Product, ProductOperand, Program, Repeat, Step};
+use crate::kernel::ir::{AffineMap, BufferId, Call, Product, ProductOperand, Program, Repeat, Step};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, StackSlot, Value, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
@@ -23,7 +23,7 @@ const SHARED_NANOSECONDS: f64 = 20_000.0;
 /// About how long a worker is busy before it asks for more.
 const GRAIN_NANOSECONDS: f64 = 10_000.0;
 
-/// Whether workers share a nest.
+/// Whether workers share a kernel.
 pub(super) fn is_shared(iterations: &Iterations) -> bool {
     iterations.nanoseconds >= SHARED_NANOSECONDS && iterations.count > 1
 }
@@ -72,10 +72,8 @@ impl Main<'_, '_> {
     fn steps(&mut self, steps: &[Step], depth: usize) {
         for step in steps {
             match step {
-                Step::Nest(nest) => {
-                    let kernel = *self.kernels.next().expect("bug in bpc: a nest without kernel");
-                    self.nest(kernel, &Iterations::of(nest));
-                }
+                Step::Nest(nest) => self.kernel(&Kernel::Nest(nest).iterations()),
+                Step::March(march) => self.kernel(&Kernel::March(march).iterations()),
                 Step::Product(product) => self.product(product),
                 Step::Call(call) => self.call(call),
                 Step::Repeat(repeat) => self.repeat(repeat, depth),
@@ -83,7 +81,9 @@ impl Main<'_, '_> {
         }
     }
 
-    fn nest(&mut self, kernel: FuncId, iterations: &Iterations) {
+    /// Runs the next kernel.
+    fn kernel(&mut self, iterations: &Iterations) {
+        let kernel = *self.kernels.next().expect("bug in bpc: a step without kernel");
         if iterations.count == 0 {
             return;
         }
@@ -236,12 +236,13 @@ fn collapse(sizes: &mut Vec<u64>, strides: &mut [Vec<i64>; 3]) {
     }
 }
 
-/// The nests of a program in the order of the kernels, each with the repeats around it.
-pub(super) fn nests(program: &Program) -> Vec<(&Nest, Vec<&Repeat>)> {
-    fn walk<'a>(steps: &'a [Step], repeats: &mut Vec<&'a Repeat>, found: &mut Vec<(&'a Nest, Vec<&'a Repeat>)>) {
+/// The kernels of a program in order, each with the repeats around it.
+pub(super) fn kernels(program: &Program) -> Vec<(Kernel<'_>, Vec<&Repeat>)> {
+    fn walk<'a>(steps: &'a [Step], repeats: &mut Vec<&'a Repeat>, found: &mut Vec<(Kernel<'a>, Vec<&'a Repeat>)>) {
         for step in steps {
             match step {
-                Step::Nest(nest) => found.push((nest, repeats.clone())),
+                Step::Nest(nest) => found.push((Kernel::Nest(nest), repeats.clone())),
+                Step::March(march) => found.push((Kernel::March(march), repeats.clone())),
                 Step::Repeat(repeat) => {
                     repeats.push(repeat);
                     walk(&repeat.steps, repeats, found);

@@ -28,7 +28,20 @@
 //! `call scatter_add(b1: i32[3], b2: f32[3, 2]) {rows = 5} -> b3`,
 //! `product m 5 n 6 k 4 batch [3]: b2(0, [30, 6, 1]) = b0(0, [20, 4, 1]) @ b1(0, [0, 1, 4])` with the offset and the
 //! strides over batch, rows and columns, and
-//! `repeat "body" 6 reverse sequences [b0 -> b3] initial [b1 -> b4] stacks [b5 -> b2] advance [b6 -> b4] { .. }`.
+//! `repeat "body" 6 reverse sequences [b0 -> b3] initial [b1 -> b4] stacks [b5 -> b2] advance [b6 -> b4] { .. }`. A march
+//! names its carries c0, c1, .. around a stage over turns and places, in which `c0` is a scalar:
+//!
+//! ```text
+//! march "body" reverse {
+//!   c0: f64 = b0[3 j]
+//!   stage [i < 6, j < 8] {
+//!     v0: f64 = c0
+//!     v1: f64 = neg v0
+//!     b1[8 i + j] = v0
+//!   }
+//!   c0 = v1 last b2[3 j]
+//! }
+//! ```
 
 mod parse;
 mod print;

@@ -7,8 +7,8 @@ use crate::ir::text::lexer::Token;
 use crate::ir::text::{TextError, find_in};
 use crate::ir::types::{Dtype, Literal};
 use crate::kernel::ir::{
-    AffineMap, Buffer, BufferId, Call, Guard, Nest, Place, Product, ProductOperand, Program, Reduction, Repeat, Scalar,
-    Stage, Step, Store, ValueId,
+    AffineMap, Buffer, BufferId, Call, Carried, Guard, March, Nest, Place, Product, ProductOperand, Program, Reduction,
+    Repeat, Scalar, Stage, Step, Store, ValueId,
 };
 use cranelift_entity::EntityRef;
 
@@ -156,13 +156,14 @@ impl Cursor {
 
     fn step(&mut self, buffers: usize, depth: usize) -> Result<Step> {
         let start = self.position;
-        match self.word("nest, product, call or repeat")?.as_str() {
+        match self.word("nest, product, call, repeat or march")?.as_str() {
             "nest" => self.nest(buffers).map(Step::Nest),
             "product" => self.product(buffers).map(Step::Product),
             "call" => self.call(buffers).map(Step::Call),
             "repeat" if depth == DEEPEST => self.error(start, format!("more than {DEEPEST} repeats inside each other")),
             "repeat" => self.repeat(buffers, depth).map(Step::Repeat),
-            _ => self.error(start, "expected nest, product, call or repeat"),
+            "march" => self.march(buffers).map(Step::March),
+            _ => self.error(start, "expected nest, product, call, repeat or march"),
         }
     }
 
@@ -247,6 +248,37 @@ impl Cursor {
         Ok(Repeat { name, length, reverse, sequences, initial, steps, stacks, advance })
     }
 
+    /// `"body" reverse {`, carries `c0: f64 = b0[3 j]`, a stage, next values `c0 = v7 last b1[3 j]`, `}`
+    fn march(&mut self, buffers: usize) -> Result<March> {
+        let name = self.text()?;
+        let reverse = self.take_word("reverse");
+        self.expect('{')?;
+        let mut carries = Vec::new();
+        while number_after('c', &self.next().token).is_some() {
+            self.expect_word(&format!("c{}", carries.len()), ": carries are numbered in order")?;
+            self.expect(':')?;
+            let dtype = self.dtype()?;
+            self.expect('=')?;
+            let first = (self.buffer_id(buffers)?, self.place(2)?);
+            carries.push(Carried { dtype, first, next: ValueId::new(0), last: None });
+        }
+        let start = self.position;
+        let stage = self.stage(&[], carries.len(), buffers)?;
+        if stage.sizes(&[]).len() != 2 {
+            return self.error(start, "the axes of a march are the turn and the place");
+        }
+        for (index, carry) in carries.iter_mut().enumerate() {
+            self.expect_word(&format!("c{index}"), ": the next value of every carry, in order")?;
+            self.expect('=')?;
+            carry.next = self.value_id(&stage)?;
+            if self.take_word("last") {
+                carry.last = Some((self.buffer_id(buffers)?, self.place(2)?));
+            }
+        }
+        self.expect('}')?;
+        Ok(March { name, reverse, carries, stage })
+    }
+
     fn nest(&mut self, buffers: usize) -> Result<Nest> {
         let name = self.text()?;
         let outer = self.loops(0)?;
@@ -254,7 +286,7 @@ impl Cursor {
         self.expect('{')?;
         let mut stages = Vec::new();
         while !self.take('}') {
-            stages.push(self.stage(&outer, buffers)?);
+            stages.push(self.stage(&outer, 0, buffers)?);
         }
         Ok(Nest { name, outer, stages, scratch_bytes })
     }
@@ -271,7 +303,8 @@ impl Cursor {
         })
     }
 
-    fn stage(&mut self, outer: &[u64], buffers: usize) -> Result<Stage> {
+    /// A stage whose scalars may name so many carries.
+    fn stage(&mut self, outer: &[u64], carries: usize, buffers: usize) -> Result<Stage> {
         self.expect_word("stage", "")?;
         let mut stage = Stage { inner: self.loops(outer.len())?, ..Stage::default() };
         if self.take_word("reduced") {
@@ -282,14 +315,14 @@ impl Cursor {
             stage.vector_axis = Some(self.axis(axes)? as u32);
         }
         self.expect('{')?;
-        self.scalars(&mut stage, axes, buffers)?;
+        self.scalars(&mut stage, axes, carries, buffers)?;
         stage.n_inside = stage.values.len() as u32;
         while number_after('r', &self.next().token).is_some() {
             let reduction = self.reduction(&stage)?;
             stage.reductions.push(reduction);
         }
         if !stage.reductions.is_empty() {
-            self.scalars(&mut stage, axes, buffers)?;
+            self.scalars(&mut stage, axes, carries, buffers)?;
         }
         while !self.take('}') {
             let buffer = self.id('b', "a scalar, a reduction or a store, in this order", buffers).map(BufferId::new)?;
@@ -313,13 +346,17 @@ impl Cursor {
     }
 
     /// `v0: f32 = ..`, as many as there are.
-    fn scalars(&mut self, stage: &mut Stage, axes: usize, buffers: usize) -> Result<()> {
+    fn scalars(&mut self, stage: &mut Stage, axes: usize, carries: usize, buffers: usize) -> Result<()> {
         while number_after('v', &self.next().token).is_some() {
             self.expect_word(&format!("v{}", stage.values.len()), ": scalars are numbered in order")?;
             self.expect(':')?;
             let dtype = self.dtype()?;
             self.expect('=')?;
-            let scalar = self.scalar(stage, dtype, axes, buffers)?;
+            let scalar = if number_after('c', &self.next().token).is_some() {
+                Scalar::Carried(self.id('c', "a carry", carries)? as u32)
+            } else {
+                self.scalar(stage, dtype, axes, buffers)?
+            };
             let id = stage.values.push(scalar);
             stage.dtypes[id] = Some(dtype);
         }

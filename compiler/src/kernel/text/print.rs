@@ -3,7 +3,7 @@
 use super::{REDUCTIONS, ROLES, axis};
 use crate::ir::text::{attributes_text, name_in, quote};
 use crate::ir::types::{Dtype, Literal};
-use crate::kernel::ir::{AffineMap, Guard, Nest, Place, ProductOperand, Program, Scalar, Stage, Step};
+use crate::kernel::ir::{AffineMap, Guard, March, Nest, Place, ProductOperand, Program, Scalar, Stage, Step};
 use std::fmt::{self, Display, Formatter, Write};
 
 /// Prints a program.
@@ -72,6 +72,10 @@ fn steps(text: &mut String, steps: &[Step], depth: usize) {
                 self::steps(text, &repeat.steps, depth + 1);
                 writeln!(text, "{indent}}}")
             }
+            Step::March(march) => {
+                self::march(text, march, &indent);
+                Ok(())
+            }
         };
     }
 }
@@ -100,6 +104,24 @@ fn nest(text: &mut String, nest: &Nest, indent: &str) {
     let _ = writeln!(text, " {{");
     for stage in &nest.stages {
         self::stage(text, stage, nest.outer.len(), indent);
+    }
+    let _ = writeln!(text, "{indent}}}");
+}
+
+fn march(text: &mut String, march: &March, indent: &str) {
+    let direction = if march.reverse { " reverse" } else { "" };
+    let _ = writeln!(text, "{indent}march {}{direction} {{", quote(&march.name));
+    for (index, carry) in march.carries.iter().enumerate() {
+        let (buffer, map) = &carry.first;
+        let _ = writeln!(text, "{indent}  c{index}: {} = {buffer}[{map}]", carry.dtype);
+    }
+    stage(text, &march.stage, 0, indent);
+    for (index, carry) in march.carries.iter().enumerate() {
+        let _ = write!(text, "{indent}  c{index} = {}", carry.next);
+        if let Some((buffer, map)) = &carry.last {
+            let _ = write!(text, " last {buffer}[{map}]");
+        }
+        text.push('\n');
     }
     let _ = writeln!(text, "{indent}}}");
 }
@@ -185,6 +207,7 @@ impl Display for Text<'_> {
             Scalar::Select(condition, x, y) => write!(formatter, "select {condition} {x} {y}"),
             Scalar::Cast(x, dtype) => write!(formatter, "cast {x} to {dtype}"),
             Scalar::Reduced(index) => write!(formatter, "r{index}"),
+            Scalar::Carried(index) => write!(formatter, "c{index}"),
         }
     }
 }

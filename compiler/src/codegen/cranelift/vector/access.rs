@@ -12,22 +12,27 @@ use cranelift_codegen::ir::{BlockArg, InstBuilder, Value, types};
 
 /// How a place in memory follows the vector axis.
 #[derive(Clone)]
-pub(super) struct Access {
+pub(in crate::codegen::cranelift) struct Access {
     /// Address of the first element of the run.
-    pub(super) row: Value,
-    pub(super) stride: i64,
-    pub(super) dtype: Dtype,
+    pub(in crate::codegen::cranelift) row: Value,
+    pub(in crate::codegen::cranelift) stride: i64,
+    pub(in crate::codegen::cranelift) dtype: Dtype,
     /// Holds for the whole run or for nothing of it.
-    pub(super) condition: Option<Value>,
+    pub(in crate::codegen::cranelift) condition: Option<Value>,
     /// For each guard along the axis: first coordinate less `low`, stride, size.
-    pub(super) guards: Vec<(Value, i64, Value)>,
+    pub(in crate::codegen::cranelift) guards: Vec<(Value, i64, Value)>,
     /// Where to read instead: 16 bytes of what stands outside.
-    pub(super) outside: Option<Value>,
+    pub(in crate::codegen::cranelift) outside: Option<Value>,
 }
 
 impl Access {
     /// The address of element `at + extra` of the run.
-    pub(super) fn element_address(&self, emitter: &mut Emitter<'_, '_>, at: Value, extra: i64) -> Value {
+    pub(in crate::codegen::cranelift) fn element_address(
+        &self,
+        emitter: &mut Emitter<'_, '_>,
+        at: Value,
+        extra: i64,
+    ) -> Value {
         let step = self.stride * self.dtype.bytes() as i64;
         if step == 0 {
             return self.row;
@@ -38,7 +43,13 @@ impl Access {
     }
 
     /// Reads a vector or an element.
-    pub(super) fn read(&self, emitter: &mut Emitter<'_, '_>, at: Value, extra: i64, lanes: u32) -> Value {
+    pub(in crate::codegen::cranelift) fn read(
+        &self,
+        emitter: &mut Emitter<'_, '_>,
+        at: Value,
+        extra: i64,
+        lanes: u32,
+    ) -> Value {
         if lanes == 1 {
             return self.read_element(emitter, at, extra);
         }
@@ -103,7 +114,14 @@ impl Access {
     }
 
     /// Writes a vector or an element.
-    pub(super) fn write(&self, emitter: &mut Emitter<'_, '_>, value: Value, at: Value, extra: i64, lanes: u32) {
+    pub(in crate::codegen::cranelift) fn write(
+        &self,
+        emitter: &mut Emitter<'_, '_>,
+        value: Value,
+        at: Value,
+        extra: i64,
+        lanes: u32,
+    ) {
         let address = self.element_address(emitter, at, extra);
         let value = if self.dtype == Dtype::Bool && lanes > 1 { narrow(emitter, value, lanes) } else { value };
         let ty = emitter.builder.func.dfg.value_type(value);
@@ -130,7 +148,7 @@ impl Access {
 }
 
 /// 16 bytes of a literal on the stack.
-pub(super) fn outside(emitter: &mut Emitter<'_, '_>, literal: Literal) -> Value {
+pub(in crate::codegen::cranelift) fn outside(emitter: &mut Emitter<'_, '_>, literal: Literal) -> Value {
     let slot = emitter.new_slot(16);
     let address = emitter.builder.ins().stack_addr(types::I64, slot, 0);
     let element = emitter.literal(literal);
@@ -141,7 +159,7 @@ pub(super) fn outside(emitter: &mut Emitter<'_, '_>, literal: Literal) -> Value 
 }
 
 /// Single elements as one vector, or the one element itself.
-pub(super) fn collect(emitter: &mut Emitter<'_, '_>, dtype: Dtype, elements: &[Value]) -> Value {
+pub(in crate::codegen::cranelift) fn collect(emitter: &mut Emitter<'_, '_>, dtype: Dtype, elements: &[Value]) -> Value {
     let lanes = elements.len() as u32;
     if lanes == 1 {
         return elements[0];

@@ -4,7 +4,7 @@
 //! Guarantees: the bits of the element-by-element path (`scalar`); memory outside of a buffer is not touched.
 //! Leaves out: which value is computed where (`plan`), what happens within a tile (`run`, `values`, `access`).
 
-mod access;
+pub(super) mod access;
 mod run;
 mod values;
 

@@ -152,7 +152,7 @@ impl Run<'_> {
             Scalar::Binary(op, x, y) => emitter.binary(op, dtype(self.stage, *x), operand(*x), operand(*y), lanes),
             Scalar::Select(condition, x, y) => emitter.choose(operand(*condition), operand(*x), operand(*y), lanes),
             Scalar::Cast(x, to) => emitter.cast(operand(*x), dtype(self.stage, *x), *to, lanes),
-            Scalar::Literal(_) | Scalar::Random { .. } | Scalar::Reduced(_) => {
+            Scalar::Literal(_) | Scalar::Random { .. } | Scalar::Reduced(_) | Scalar::Carried(_) => {
                 panic!("bug in bpc: {id} is not computed in a piece")
             }
         }
