@@ -11,7 +11,7 @@ use bpc::ir::copy::prune;
 use bpc::ir::graph::Graph;
 use bpc::ir::text::print;
 use bpc::ir::verify::verify;
-use bpc::lower::{Derivatives, GradOverride, Lowered, Options, check, lower};
+use bpc::lower::{Derivatives, GradOverride, Lowered, Options, SignatureDim, check, lower, signature};
 use bpc_lang::diagnostics::{Diagnostic, render};
 use bpc_lang::loader::load;
 use bpc_lang::program::Program;
@@ -146,16 +146,19 @@ fn language_cases() {
 fn examples_lower() {
     for path in cases("../examples") {
         let text = fs::read_to_string(&path).unwrap();
-        let sizes = [("B", 4), ("T", 64)];
-        let mut options = Options { training: true, ..Options::default() };
-        for (name, size) in sizes {
-            if text.contains(&format!("[{name}")) || text.contains(&format!(", {name}]")) {
-                options.sizes.insert(name.to_string(), size);
-            }
-        }
         let models: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("model ")).collect();
         for model in models {
+            let mut options = Options { training: true, ..Options::default() };
             options.model = model.split([' ', '(']).next().map(str::to_string);
+            let (program, _) = load(&path.display().to_string(), &text, &mut |_| None);
+            let signature = signature(&program, options.model.as_deref()).expect("a model of the example");
+            for dim in signature.inputs.iter().flat_map(|input| &input.dims) {
+                match dim {
+                    SignatureDim::Name(name) if name == "B" => options.sizes.insert(name.clone(), 4),
+                    SignatureDim::Name(name) if name == "T" => options.sizes.insert(name.clone(), 64),
+                    _ => None,
+                };
+            }
             let (program, diagnostics, _) = compile(&path.display().to_string(), &text, &options, false);
             assert!(diagnostics.is_empty(), "{}", printed(&program, &diagnostics));
         }

@@ -110,7 +110,8 @@ pub(super) unsafe fn count_on(
             let mut panel = PANEL_WORDS.take();
             panel.clear();
             panel.resize(words.max(1) * PANEL, 0);
-            for column in 0..width {
+            // Rows of no bits fill no word.
+            for column in 0..if words == 0 { 0 } else { width } {
                 // SAFETY: one row of w.
                 let from = unsafe { std::slice::from_raw_parts(w.at((first + column) * inner), inner) };
                 pack_row(from, &mut panel[column..], PANEL);

@@ -42,7 +42,7 @@ fn both_sides(source: &Region, egraph: &EGraph, inputs: &[Id], class: Id, expres
     leaves(expression, &mut classes);
     let roots: Vec<Id> = classes.iter().copied().collect();
     let mut named = source.clone();
-    let any = source.inputs[0];
+    let any = source.results[0].node;
     named.results =
         (0..roots.len()).map(|index| Output { role: OutputRole::Value, name: index.to_string(), node: any }).collect();
     let extraction = extract::extract(egraph, &roots, &BTreeMap::new());
