@@ -1,5 +1,5 @@
-//! What functions and derivatives give at the edges of their domain, where a wrong number would pass unseen: as machine code
-//! and by the interpreter.
+//! What functions and derivatives give at the edges of their domain, and loops inside of loops, where a wrong number would pass
+//! unseen: as machine code and by the interpreter.
 
 use bpc::{State, Tensors, compile_text};
 use bpc_runtime::tensor::HostTensor;
@@ -81,5 +81,46 @@ model powers {
         assert_gives(&outputs, "square", &[0.0; 4]);
         assert_gives(&outputs, "line", &[1.0; 4]);
         assert_gives(&outputs, "one", &[0.0; 4]);
+    }
+}
+
+/// What an inner loop walks through becomes a carry or a stack of the outer one.
+#[test]
+fn loops_inside_of_loops_hand_on_what_they_walk_through() {
+    let text = "
+model nested {
+    in x: f64[2]
+    let stacked = scan u = x over k in range(2) {
+        let v = 2 * u
+        let (s, sums) = scan s = zeros([], f64) over e in v { next s = s + e; yield s + e }
+        next u = sums
+    }
+    let (grown, walked) = scan u = x over k in range(2) {
+        let v = 2 * u
+        let s = scan s = zeros([], f64) over e in v { next s = s + e }
+        next u = u + s
+        yield v
+    }
+    let (doubled, total) = scan u = x, t = zeros([], f64) over k in range(2) {
+        let v = 2 * u
+        let s = scan s = zeros([], f64) over e in v { next s = s + e }
+        next u = v
+        next t = t + s
+    }
+    out stacked = stacked
+    out grown = grown
+    out walked = reshape(walked, [4])
+    out doubled = doubled
+    out total = reshape(total, [1])
+}";
+    let inputs = Tensors::new().with_tensor("x", tensor(&[1.0, 2.0]));
+    for outputs in outputs(text, &inputs) {
+        // 2 u = (2, 4), sums (2, 6); 2 u = (4, 12), sums (4, 16).
+        assert_gives(&outputs, "stacked", &[4.0, 16.0]);
+        // (2, 4) sums to 6, so that u = (7, 8); (14, 16) to 30.
+        assert_gives(&outputs, "grown", &[37.0, 38.0]);
+        assert_gives(&outputs, "walked", &[2.0, 4.0, 14.0, 16.0]);
+        assert_gives(&outputs, "doubled", &[4.0, 8.0]);
+        assert_gives(&outputs, "total", &[18.0]);
     }
 }

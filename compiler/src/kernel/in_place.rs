@@ -35,7 +35,7 @@ pub fn overwrite_carries(program: &Program, steps: &mut [Step]) {
 
 fn is_safe(program: &Program, steps: &[Step], next: BufferId, target: BufferId) -> bool {
     let buffer = &program.buffers[next];
-    if buffer.role != BufferRole::Temporary || buffer.place != Place::Unplanned {
+    if buffer.role != BufferRole::Temporary || buffer.place != Place::Unplanned || is_sliced(program, next) {
         return false;
     }
     let accesses: Vec<(Vec<BufferId>, Vec<BufferId>)> = steps.iter().map(|step| step.accesses(program)).collect();
@@ -51,6 +51,11 @@ fn is_safe(program: &Program, steps: &[Step], next: BufferId, target: BufferId) 
         Step::Nest(nest) => same_element_only(nest, next, target),
         Step::Product(_) | Step::Call(_) | Step::Repeat(_) | Step::March(_) => false,
     }
+}
+
+/// Whether a loop walks through a buffer. Its slices are part of this buffer, whatever takes its place in the steps.
+pub fn is_sliced(program: &Program, buffer: BufferId) -> bool {
+    program.buffers.values().any(|other| other.place == Place::Slice(buffer))
 }
 
 /// Whether `old` is read only in the stage that writes `new`, at the element that is written, outside reductions.
