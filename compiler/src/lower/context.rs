@@ -260,12 +260,28 @@ impl<'p> Lowering<'p> {
         let nodes: Vec<NodeId> = operands.iter().map(|operand| self.node_here(operand)).collect();
         let level = self.building.len() - 1;
         let provenance = self.provenance(span);
+        let too_large_for_a_name = self.goes_beyond_a_name(&op, operands);
         match self.building[level].region.push(op, &nodes, provenance) {
             Ok(node) => Ok(self.tensor_at(level, node)),
             Err(sentence) => {
+                self.sizes_doubted |= too_large_for_a_name;
                 let title = self.sizes.rename(&sentence);
                 self.error("BP0208", title, span, "here")
             }
+        }
+    }
+
+    /// Whether a box or window does not fit its operand, and one of the two sizes stands for a dim.
+    fn goes_beyond_a_name(&self, op: &Op, operands: &[&Tensor]) -> bool {
+        let shape = operands.first().map_or(&[][..], |x| &x.ty.shape);
+        let beyond = |part: u64, whole: u64| part > whole && (self.sizes.is_named(part) || self.sizes.is_named(whole));
+        match op {
+            Op::Windows { axis, size, .. } => shape.get(*axis as usize).is_some_and(|length| beyond(*size, *length)),
+            Op::Slice { starts, stops } => {
+                starts.iter().zip(stops).any(|(start, stop)| beyond(*start, *stop))
+                    || stops.iter().zip(shape).any(|(stop, length)| beyond(*stop, *length))
+            }
+            _ => false,
         }
     }
 

@@ -181,6 +181,7 @@ impl Lowering<'_> {
         if let Some(written) = numbers[1]
             && written > size
         {
+            self.sizes_doubted |= self.sizes.is_named(written as u64) || self.sizes.is_named(size as u64);
             let title = format!("the range ends at {written}, and the axis has {}", self.sizes.text(size as u64));
             return self.error("BP0209", title, span, "out of range");
         }

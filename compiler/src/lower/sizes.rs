@@ -42,6 +42,11 @@ impl SizeNames {
         SizeNames { names: Vec::new(), checking: true }
     }
 
+    /// Whether a size stands for a dim. Primes decide which sizes are equal; which one is larger they do not.
+    pub fn is_named(&self, size: u64) -> bool {
+        self.checking && self.text(size) != size.to_string()
+    }
+
     /// A size as messages print it.
     pub fn text(&self, size: u64) -> String {
         if self.names.is_empty() || size < DIMS[0] - 8 {
