@@ -66,7 +66,7 @@ fn grad_check_fails_on_a_wrong_exact_rule() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert_eq!(row(&text, &["cube", "exact"]).last(), Some(&"FAILS"));
     assert_eq!(row(&text, &["matmul", "exact"]).last(), Some(&"holds"));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("differs from finite differences"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not what it claims"));
 }
 
 #[test]
@@ -74,11 +74,34 @@ fn grad_check_measures_the_bias_of_estimators() {
     let program = case("estimators.bp");
     let text = success(&["grad-check", &program, "--set", "B=2", "--samples", "400"]);
     assert!(row(&text, &["whole", "round", "(1)", "pass", "nothing", "linear"]).ends_with(&["none", "seen"]));
-    // E[J(p) w] is the derivative of E[w . d] = w . p; passing w on is not.
-    assert!(row(&text, &["choice", "sample_onehot", "through", "linear", "linear"]).ends_with(&["none", "seen"]));
-    let wrong = row(&text, &["claims", "sample_onehot", "straight", "linear", "linear"]);
-    assert!(wrong.ends_with(&["biased,", "against", "its", "claim"]), "{text}");
-    assert!(text.contains("the estimator pass of round is on the way"), "{text}");
+    // E[J(p) w] is the derivative of E[w . d] = w . p; passing w on is not. Two choices of three have nine outcomes.
+    let through = row(&text, &["choice", "sample_onehot", "through", "linear", "linear"]);
+    assert_eq!(through[through.len() - 4..], ["9", "outcomes", "0.0000", "none"], "{text}");
+    assert_eq!(row(&text, &["choice", "sample_onehot", "through", "linear", "quadratic"]).last(), Some(&"biased"));
+    assert_eq!(row(&text, &["claims", "sample_onehot", "straight", "nothing", "linear"]).last(), Some(&"biased"));
+    // Both choices of both rows together.
+    let (_, losses) = text.split_once("verdict\n").and_then(|(_, rest)| rest.split_once("verdict\n")).unwrap();
+    assert!(row(losses, &["loss"]).contains(&"estimated:") && losses.contains("over 81 outcomes"), "{text}");
+}
+
+#[test]
+fn grad_check_holds_estimators_to_their_claims() {
+    let output = bpc(&["grad-check", &case("false_claim.bp"), "--set", "B=2"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let claims = ["claims", "sample_onehot", "through(power", "=", "1.0)", "quadratic"];
+    assert_eq!(row(&text, &[&claims[..], &["linear"]].concat()).last(), Some(&"none"));
+    assert!(row(&text, &[&claims[..], &["quadratic"]].concat()).ends_with(&["biased,", "against", "its", "claim"]));
+    let silent = ["silent", "sample_onehot", "through(power", "=", "2.0)", "nothing", "linear"];
+    assert_eq!(row(&text, &silent).last(), Some(&"biased"));
+    assert!(text.contains("FAILS: `through(power = 1.0)` of `sample_onehot` says `exact_for quadratic`"), "{text}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not what it claims"));
+    // A large site: some of its choices are enumerated while the others are held.
+    let output = bpc(&["grad-check", &case("false_claim.bp"), "--set", "B=20"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("2187 outcomes of 7 of 20 choices"), "{text}");
+    assert!(row(&text, &[&claims[..], &["linear"]].concat()).ends_with(&["none"]), "{text}");
 }
 
 #[test]

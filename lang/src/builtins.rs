@@ -126,7 +126,13 @@ pub static BUILTINS: &[Builtin] = &[
     row("random_normal", Special, &["shape", "dtype"], 1, "Standard normal, f32 by default; new at every step."),
     row("step", Special, &[], 0, "i32 number of the training step, from 0."),
     row("stop", Special, &["x"], 1, "x, through which no gradient flows."),
-    row("opaque", Special, &["x"], 1, "x, for whose derivative a rule must be chosen around it."),
+    row(
+        "opaque",
+        Special,
+        &["x", "probabilities"],
+        1,
+        "x, perhaps drawn by probabilities: only a rule differentiates it.",
+    ),
     row("grad", Special, &["loss", "x"], 2, "Derivative of a scalar by a tensor; nests."),
     row(
         "pullback",

@@ -102,7 +102,10 @@ fn rule(rule: &Rule) -> String {
     }
     out.push_str(&format!(" for {}({}) -> {}", rule.target.text, params(&rule.target_params), results(&rule.results)));
     if let Some(claim) = &rule.exact_for {
-        out.push_str(&format!(" exact_for {}", claim.text));
+        out.push_str(&format!(" exact_for {}", claim.class.text));
+        if let Some(condition) = &claim.condition {
+            out.push_str(&format!(" if {}", expr(condition, LOOSEST)));
+        }
     }
     format!("{out} {}", block(&rule.body))
 }

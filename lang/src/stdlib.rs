@@ -29,6 +29,7 @@ pub static MODULES: &[(&str, &str)] = &[
     ("std.boolean", include_str!("../std/boolean.bp")),
     ("std.rules.boolean", include_str!("../std/rules/boolean.bp")),
     ("std.init", include_str!("../std/init.bp")),
+    ("std.rules.discrete", include_str!("../std/rules/discrete.bp")),
 ];
 
 /// The text of a module.

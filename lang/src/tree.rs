@@ -381,12 +381,21 @@ pub struct Rule {
     pub target_params: Vec<Param>,
     /// The names of the target's results.
     pub results: Vec<Name>,
-    /// `exact_for quadratic`: the class of functions an estimator is exact for.
-    pub exact_for: Option<Name>,
+    /// What an estimator is exact for.
+    pub exact_for: Option<Claim>,
     /// `let`, `keep` and `grad` lines; or the body of a function, for a rule that replaces the value of its target.
     pub body: Block,
     /// The whole declaration.
     pub span: Span,
+}
+
+/// `exact_for quadratic if temperature == 1`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// The class of functions: `linear`, `quadratic` or `nothing`.
+    pub class: Name,
+    /// Where the rule's own parameters decide whether it holds.
+    pub condition: Option<Expr>,
 }
 
 impl Rule {

@@ -1,15 +1,14 @@
 //! `bpc grad-check`: gradients against finite differences, estimators against the expectation, as tables.
 //!
 //! Expects: a program and sizes for all dims of the model.
-//! Guarantees: fails if an exact rule or the gradient of a loss is wrong; the bias of an estimator is reported and no failure.
+//! Guarantees: fails if an exact rule or the gradient of a loss is wrong, or if an enumerated estimator is biased where it says
+//! that it is exact; other biases are reported and no failure.
 //! Leaves out: the mathematics (`bpc::gradcheck`).
 
 use super::arguments::ProgramOptions;
 use super::table::{row, table};
 use super::{Failure, open};
-use bpc::Model;
-use bpc::gradcheck::{self, Bias, Estimator, Exact, Loss, TOLERANCE, Verdict};
-use bpc_lang::tree::Item;
+use bpc::gradcheck::{self, Bias, Comparison, Estimator, Exact, KINDS, Loss, Method, TOLERANCE, Verdict};
 use std::collections::BTreeMap;
 
 const FAILS: &str = "FAILS";
@@ -24,21 +23,33 @@ pub fn run(options: &ProgramOptions, seed: u64, samples: u32) -> Result<(), Fail
     let losses = gradcheck::losses(model.program(), &compilation.lowered, seed);
     println!("Losses: derivative along a random direction of the parameters (f64, random data)");
     println!("{}", loss_table(&losses));
-    let estimators = gradcheck::estimators(&compilation.gradient, seed, samples);
+    let estimators = gradcheck::estimators(&compilation.lowered, &compilation.gradient, seed, samples);
     if estimators.is_empty() {
         println!("No estimators");
     } else {
         println!(
-            "Estimators: mean of (estimate - derivative of the mean) over {samples} samples, with its 95% interval"
+            "Estimators: mean of (estimate - derivative of the mean), over all outcomes where they are few, else over"
         );
-        print!("{}", estimator_table(&model, &estimators));
-        if estimators.iter().any(|estimator| !estimator.random) {
+        println!("{samples} samples with its 95% interval");
+        print!("{}", estimator_table(&estimators));
+        if estimators.iter().any(|estimator| estimator.method == Method::OverArguments) {
             println!(
                 "  (1) draws no random numbers: compared with its slope over a width of about 1 at random arguments"
             );
         }
     }
-    let failed = exact.values().any(|exact| !exact.holds()) || losses.iter().any(fails);
+    let mut failed = exact.values().any(|exact| !exact.holds()) || losses.iter().any(fails);
+    for estimator in &estimators {
+        let Some(kind) = estimator.false_claim() else { continue };
+        failed = true;
+        println!(
+            "{FAILS}: `{}` of `{}` says `exact_for {}`, and over all outcomes at `{}` its mean is not the derivative for a {kind} function",
+            estimator.rule,
+            estimator.function,
+            estimator.claim.as_deref().unwrap_or_default(),
+            estimator.site
+        );
+    }
     if failed { Err(Failure::Gradient) } else { Ok(()) }
 }
 
@@ -71,7 +82,10 @@ fn relative_error(claimed: f64, measured: f64) -> f64 {
 
 /// A difference of a whole model has more rounding in it than that of one rule.
 fn fails(loss: &Loss) -> bool {
-    loss.outcome.as_ref().is_ok_and(|(claimed, measured)| relative_error(*claimed, *measured) > 10.0 * TOLERANCE)
+    match &loss.outcome {
+        Ok(Comparison::Derivative(claimed, measured)) => relative_error(*claimed, *measured) > 10.0 * TOLERANCE,
+        _ => false,
+    }
 }
 
 fn loss_table(losses: &[Loss]) -> String {
@@ -79,7 +93,7 @@ fn loss_table(losses: &[Loss]) -> String {
     for loss in losses {
         let (name, count) = (loss.name.clone(), loss.parameters.to_string());
         rows.push(match &loss.outcome {
-            Ok((claimed, measured)) => vec![
+            Ok(Comparison::Derivative(claimed, measured)) => vec![
                 name,
                 count,
                 format!("{claimed:.6}"),
@@ -87,19 +101,43 @@ fn loss_table(losses: &[Loss]) -> String {
                 format!("{:.1e}", relative_error(*claimed, *measured)),
                 if fails(loss) { FAILS.to_string() } else { "holds".to_string() },
             ],
+            Ok(Comparison::Expected(found)) => {
+                let moments = || found.gradients.values();
+                let length = |values: &dyn Fn(&gradcheck::Moments) -> f64| moments().map(values).sum::<f64>().sqrt();
+                let squares = |data: &mut dyn Iterator<Item = f64>| data.map(|value| value * value).sum::<f64>();
+                let mean = length(&|of| squares(&mut of.mean.data.iter().copied()));
+                let exact = length(&|of| squares(&mut of.exact.data.iter().copied()));
+                let differences = |of: &gradcheck::Moments| {
+                    squares(&mut of.mean.data.iter().zip(&of.exact.data).map(|(mean, exact)| mean - exact))
+                };
+                let bias = if exact == 0.0 { 0.0 } else { length(&differences) / exact };
+                let variance: f64 = moments().map(gradcheck::Moments::total_variance).sum();
+                vec![
+                    name,
+                    count,
+                    format!("{mean:.6}"),
+                    format!("{exact:.6}"),
+                    format!("{bias:.1e}"),
+                    format!(
+                        "estimated: lengths of the mean and of the exact gradient over {} outcomes; total variance {variance:.4}",
+                        found.outcomes
+                    ),
+                ]
+            }
             Err(reason) => vec![name, count, "-".to_string(), "-".to_string(), "-".to_string(), reason.clone()],
         });
     }
     if rows.len() == 1 { "  the model has none\n".to_string() } else { table("lrrrrl", &rows) }
 }
 
-fn estimator_table(model: &Model, estimators: &[Estimator]) -> String {
+fn estimator_table(estimators: &[Estimator]) -> String {
     let mut rows =
         vec![row(["site", "function", "rule", "claims", "of a function", "mean", "bias", "", "variance", "bias?"])];
     for estimator in estimators {
-        let claim = claim(model, estimator).unwrap_or("-");
+        let claim = estimator.claim.as_deref().unwrap_or("nothing");
         let head = |kind: &str| {
-            let function = format!("{}{}", estimator.function, if estimator.random { "" } else { " (1)" });
+            let mark = if estimator.method == Method::OverArguments { " (1)" } else { "" };
+            let function = format!("{}{mark}", estimator.function);
             vec![estimator.site.clone(), function, estimator.rule.clone(), claim.to_string(), kind.to_string()]
         };
         match &estimator.outcome {
@@ -109,14 +147,20 @@ fn estimator_table(model: &Model, estimators: &[Estimator]) -> String {
                 rows.push(cells);
             }
             Ok(found) => {
-                for (kind, bias) in ["linear", "quadratic"].into_iter().zip(found) {
+                for (kind, bias) in KINDS.into_iter().zip(found) {
                     let mut cells = head(kind);
                     cells.extend([
                         format!("{:.4}", bias.mean),
                         format!("{:+.4}", bias.bias),
-                        format!("+- {:.4}", bias.interval),
+                        match estimator.method {
+                            Method::Enumerated { outcomes, choices, of } if choices < of => {
+                                format!("{outcomes} outcomes of {choices} of {of} choices")
+                            }
+                            Method::Enumerated { outcomes, .. } => format!("{outcomes} outcomes"),
+                            _ => format!("+- {:.4}", bias.interval),
+                        },
                         format!("{:.4}", bias.variance),
-                        verdict(bias, covers(claim, kind)),
+                        verdict(bias, estimator, kind),
                     ]);
                     rows.push(cells);
                 }
@@ -126,30 +170,14 @@ fn estimator_table(model: &Model, estimators: &[Estimator]) -> String {
     table("lllllrrlrl", &rows)
 }
 
-/// What `exact_for` says of the rule.
-fn claim<'m>(model: &'m Model, estimator: &Estimator) -> Option<&'m str> {
-    let name = estimator.rule.split('(').next().unwrap_or_default();
-    let mut items = model.program().modules.iter().flat_map(|module| &module.items);
-    items.find_map(|item| match item {
-        Item::Rule(rule)
-            if rule.target.text == estimator.function && rule.name.as_ref().is_some_and(|known| known.text == name) =>
-        {
-            rule.exact_for.as_ref().map(|claim| claim.text.as_str())
-        }
-        _ => None,
-    })
-}
-
-/// Whether what is exact for `claim` must be exact for functions of this kind.
-fn covers(claim: &str, kind: &str) -> bool {
-    claim == "quadratic" || claim == kind
-}
-
-fn verdict(bias: &Bias, claimed: bool) -> String {
-    let claim = if claimed { ", against its claim" } else { "" };
-    match bias.verdict() {
-        Verdict::NoneSeen => "none seen".to_string(),
-        Verdict::Unclear => "unclear; more --samples".to_string(),
-        Verdict::Biased => format!("biased{claim}"),
+fn verdict(bias: &Bias, estimator: &Estimator, kind: &str) -> String {
+    let enumerated = matches!(estimator.method, Method::Enumerated { .. });
+    match (bias.verdict(), estimator.claims(kind)) {
+        (Verdict::NoneSeen, _) if enumerated => "none".to_string(),
+        (Verdict::NoneSeen, _) => "none seen".to_string(),
+        (Verdict::Unclear, _) => "unclear; more --samples".to_string(),
+        (Verdict::Biased, true) if enumerated => format!("{FAILS}: biased, against its claim"),
+        (Verdict::Biased, true) => "biased, against its claim".to_string(),
+        (Verdict::Biased, false) => "biased".to_string(),
     }
 }

@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
             ExitCode::from(1)
         }
         Err(Failure::Gradient) => {
-            eprintln!("error: a gradient differs from finite differences; see `FAILS` above");
+            eprintln!("error: a gradient is not what it claims to be; see `FAILS` above");
             ExitCode::from(1)
         }
         Err(Failure::Usage(message)) => {

@@ -70,10 +70,13 @@ pub fn second_derivative(provenance: &Provenance, of: &str, rule: &str) -> Diagn
     .with_help("use an exact rule here, or take only first derivatives")
 }
 
-/// The discrete operation nearest to the targets that `guilty` depends on.
+/// The discrete operation nearest to the targets that `guilty` depends on; a function that is `opaque` speaks for what it is
+/// made of.
 fn first_discrete(region: &Region, guilty: NodeId, activity: &Activity) -> NodeId {
     let mut current = guilty;
-    while let Some(before) = region.nodes[current].operands.iter().find(|operand| activity.discrete.contains(operand)) {
+    while !matches!(region.nodes[current].op, Op::Opaque { .. })
+        && let Some(before) = region.nodes[current].operands.iter().find(|operand| activity.discrete.contains(operand))
+    {
         current = *before;
     }
     current

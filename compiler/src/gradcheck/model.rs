@@ -3,11 +3,13 @@
 //! Expects: a lowered training step.
 //! Guarantees: in double precision, along one random direction of all parameters of the loss; random places draw the same
 //! numbers everywhere, and a value behind `stop` is held where it is.
-//! Leaves out: losses with an estimator on the way: their gradient is not the derivative on purpose; parameters of bools,
-//! whose cotangent is of first order only.
+//! The gradient of a loss with estimators on the way is compared in expectation where the outcomes of its draws are few.
+//! Leaves out: other losses with estimators: their gradient is not the derivative on purpose; parameters of bools, whose
+//! cotangent is of first order only.
 
 use super::STEPS;
 use super::double::in_double;
+use super::expectation::{Enumeration, Expectation};
 use super::numbers::{Numbers, dot, moved};
 use crate::differentiate::differentiate;
 use crate::ir::copy::{live, prune};
@@ -29,8 +31,17 @@ pub struct Loss {
     pub name: String,
     /// How many parameter tensors it trains.
     pub parameters: usize,
-    /// The derivative along the direction by the gradient and by differences; or why there is none.
-    pub outcome: Result<(f64, f64), String>,
+    /// What comparison shows; or why there is none.
+    pub outcome: Result<Comparison, String>,
+}
+
+/// The gradient of a loss beside the mathematics.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Comparison {
+    /// The derivative along the direction by the gradient and by differences.
+    Derivative(f64, f64),
+    /// With an estimator on the way: the expectation over all outcomes.
+    Expected(Expectation),
 }
 
 /// Checks every loss.
@@ -61,7 +72,7 @@ fn check(
     loss: NodeId,
     parameters: &[(String, NodeId)],
     seed: u64,
-) -> Result<(f64, f64), String> {
+) -> Result<Comparison, String> {
     let mut graph = lowered.graph.clone();
     let id = graph.main_id();
     let main = &mut graph.regions[id];
@@ -84,7 +95,10 @@ fn check(
         );
     }
     if let Some(name) = estimator(&graph) {
-        return Err(format!("not compared: the estimator {name} is on the way, see below"));
+        let found = in_expectation(program, lowered, loss, parameters, seed);
+        return found
+            .map(Comparison::Expected)
+            .map_err(|why| format!("not compared: the estimator {name} is on the way, see below ({why})"));
     }
     if stops_in_loops(&graph) {
         return Err("not compared: a `stop` inside a loop holds values that differences would move".to_string());
@@ -130,10 +144,25 @@ fn check(
         }
     }
     if best.0.is_finite() && best.1.is_finite() {
-        Ok(best)
+        Ok(Comparison::Derivative(best.0, best.1))
     } else {
         Err("not compared: the loss is not finite on random data".to_string())
     }
+}
+
+fn in_expectation(
+    program: &Program,
+    lowered: &Lowered,
+    loss: NodeId,
+    parameters: &[(String, NodeId)],
+    seed: u64,
+) -> Result<Expectation, String> {
+    let main = lowered.graph.main();
+    let name = main.results.iter().find(|output| output.node == loss).map(|output| output.name.clone());
+    let name = name.ok_or("bug in bpc: a loss without a name")?;
+    let wrt: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+    let values = start(lowered, in_double(&lowered.graph).main(), &mut Numbers::new(seed), seed)?;
+    Enumeration::new(program, &lowered.graph, &name, &wrt)?.at(&values)
 }
 
 fn held(place: usize) -> String {

@@ -393,6 +393,25 @@ pub fn same(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     Ok(Type::Tensor(tensor(op, operands, 0)?.clone()))
 }
 
+/// The type of the first operand; the second holds probabilities of its values.
+pub fn opaque(op: &Op, operands: &[&Type]) -> Result<Type, String> {
+    let Some(1..=2) = Some(operands.len()) else {
+        return Err(format!("opaque takes 1 or 2 operands and has {}", operands.len()));
+    };
+    let x = tensor(op, operands, 0)?;
+    if operands.len() == 2 {
+        let probabilities = tensor(op, operands, 1)?;
+        let fits = x.dtype == Dtype::Bool || (x.rank() > 0 && x.dtype == probabilities.dtype);
+        if x.shape != probabilities.shape || !probabilities.dtype.is_float() || !fits {
+            return Err(format!(
+                "opaque: x is {x} and its probabilities are {probabilities}; they should be floats of its shape, and x \
+                 bool, or one-hot along its last axis"
+            ));
+        }
+    }
+    Ok(Type::Tensor(x.clone()))
+}
+
 /// All operands.
 pub fn tuple(op: &Op, operands: &[&Type]) -> Result<Type, String> {
     let parts = (0..operands.len()).map(|index| tensor(op, operands, index).cloned());

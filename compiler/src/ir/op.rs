@@ -332,8 +332,10 @@ op_table! {
     Tuple "tuple" (..) {} Marker, infer::tuple;
     /// x, through which no gradient flows.
     Stop "stop" (x) {} Marker, infer::same;
-    /// x, the value of the function `of`, whose derivative only a rule around that function gives.
-    Opaque "opaque" (x) { of: String } Marker, infer::same;
+    /// x, the value of the function `of`, whose derivative only a rule around that function gives. A second operand says
+    /// how x was drawn: of the shape of x, for each row of a float x (along its last axis) the probabilities of the places
+    /// of its 1, for each element of a bool x that of true.
+    Opaque "opaque" (..) { of: String } Marker, infer::opaque;
     /// A call under a gradient rule. Operands: the value of the call (a `tuple` if it has several results), its
     /// `arguments` arguments (float or not), then what the rule keeps. The result is the value; no gradient flows through
     /// the first operand: the derivative by the arguments is the rule's. `body` is the rule: its inputs are the

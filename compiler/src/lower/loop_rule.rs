@@ -85,6 +85,7 @@ impl<'p> Lowering<'p> {
                 path: site.clone(),
                 function: "scan".to_string(),
                 rule: Some(rule.clone()),
+                exact_for: None,
                 replaced: false,
                 random: None,
                 forced: false,

@@ -91,6 +91,8 @@ pub struct Site {
     pub function: String,
     /// The rule with its arguments, for a call under a rule.
     pub rule: Option<String>,
+    /// The class of functions that this rule says it is exact for, with these arguments.
+    pub exact_for: Option<String>,
     /// Whether that rule gives the value of the call.
     pub replaced: bool,
     /// What is drawn, for a random place.

@@ -151,6 +151,7 @@ impl<'p> Lowering<'p> {
                 path: site.clone(),
                 function: name.to_string(),
                 rule: Some(text.clone()),
+                exact_for: self.claim(&chosen, &own)?,
                 replaced: false,
                 random: None,
                 forced: false,
@@ -198,6 +199,7 @@ impl<'p> Lowering<'p> {
                 path: if path.is_empty() { function.name.text.clone() } else { path },
                 function: function.name.text.clone(),
                 rule: Some(rule_text(rule, &own)),
+                exact_for: None,
                 replaced: true,
                 random: None,
                 forced: false,
@@ -215,6 +217,22 @@ impl<'p> Lowering<'p> {
             Some(value) => self.as_result(function, value, rule.body.span),
             None => Err(Reported),
         }
+    }
+
+    /// The class of functions that the rule says it is exact for, where the condition of that holds.
+    fn claim(&mut self, chosen: &Chosen<'p>, own: &[(String, Value)]) -> Outcome<Option<String>> {
+        let Some(claim) = &chosen.rule.exact_for else { return Ok(None) };
+        if let Some(condition) = &claim.condition {
+            let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, Vec::new());
+            frame.scopes[0] = own.to_vec();
+            self.frames.push(frame);
+            let holds = self.flag(condition);
+            self.frames.pop();
+            if !holds? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(claim.class.text.clone()))
     }
 
     /// The rule's own parameters by name.
@@ -335,7 +353,7 @@ impl<'p> Lowering<'p> {
         self.frames.push(frame);
         // The call is only interesting where its types decide; a rule's own mistakes are shown in the rule.
         self.active_rules.push(chosen.id);
-        let result = self.rule_body(rule, actuals, kept, types, span);
+        let result = self.rule_body(chosen, actuals, kept, types, span);
         self.active_rules.pop();
         self.frames.pop();
         let building = self.building.pop().expect("bug in bpc: the region of a rule is gone");
@@ -347,12 +365,13 @@ impl<'p> Lowering<'p> {
 
     fn rule_body(
         &mut self,
-        rule: &'p Rule,
+        chosen: &Chosen<'p>,
         actuals: &[Actual],
         kept: &[(String, Actual)],
         (types, cotangents): (&[TensorType], &[TensorType]),
         span: Span,
     ) -> Outcome<Vec<u32>> {
+        let rule = chosen.rule;
         let mut values = Vec::new();
         let mut places = BTreeMap::new();
         for (param, actual) in rule.target_params.iter().zip(actuals) {
@@ -394,7 +413,7 @@ impl<'p> Lowering<'p> {
             needed_lets(rule, |statement| !matches!(statement, Statement::Keep { .. } | Statement::Let { .. }));
         let mut lines = BTreeMap::new();
         let before = self.diagnostics.len();
-        self.rule_statements(rule, &rule.body.statements, keeps.then_some(&needed), &places, &mut lines)?;
+        self.rule_statements((chosen, span), &rule.body.statements, keeps.then_some(&needed), &places, &mut lines)?;
         for param in &rule.target_params {
             let name = &param.name.text;
             if let Some((_, ty)) = places.get(name)
@@ -429,12 +448,13 @@ impl<'p> Lowering<'p> {
 
     fn rule_statements(
         &mut self,
-        rule: &'p Rule,
+        (chosen, span): (&Chosen<'p>, Span),
         statements: &[Statement],
         needed: Option<&BTreeSet<String>>,
         places: &BTreeMap<String, (u32, TensorType)>,
         lines: &mut BTreeMap<String, NodeId>,
     ) -> Outcome<()> {
+        let rule = chosen.rule;
         for statement in statements {
             match statement {
                 Statement::Let { names, value, .. }
@@ -455,7 +475,7 @@ impl<'p> Lowering<'p> {
                     let taken = if self.flag(condition)? { Some(then) } else { otherwise.as_ref() };
                     if let Some(block) = taken {
                         self.frame().scopes.push(Vec::new());
-                        let result = self.rule_statements(rule, &block.statements, None, places, lines);
+                        let result = self.rule_statements((chosen, span), &block.statements, None, places, lines);
                         self.frame().scopes.pop();
                         result?;
                     }
@@ -465,6 +485,13 @@ impl<'p> Lowering<'p> {
                         Diagnostic::error("BP0301", "forms are for rules of `scan`", *span, "out of place")
                             .with_help("write its `grad` lines without `form`"),
                     );
+                }
+                Statement::Result { value, .. } if value.is_assert() => {
+                    // What a rule asserts is about the call.
+                    self.calls.push((span, rule_name(rule), chosen.id));
+                    let result = self.expression(value);
+                    self.calls.pop();
+                    result?;
                 }
                 Statement::Result { span, .. } => {
                     self.report(Diagnostic::error(

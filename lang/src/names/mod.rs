@@ -194,7 +194,10 @@ impl<'p> Checker<'p> {
             self.report(diagnostic.with_help(help));
         }
         if let Some(claim) = &rule.exact_for {
-            self.one_of(claim, EXACT_FOR, "what an estimator is exact for");
+            self.one_of(&claim.class, EXACT_FOR, "what an estimator is exact for");
+            if let Some(condition) = &claim.condition {
+                self.expr(condition);
+            }
         }
         if rule.replaces() {
             if rule.kind == RuleKind::Exact || !matches!(target, Some(Target::Item(_))) {

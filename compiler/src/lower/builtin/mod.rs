@@ -254,10 +254,15 @@ impl Lowering<'_> {
     fn opaque(&mut self, arguments: &Arguments) -> Outcome<Value> {
         let x = self.tensor(arguments, "x")?;
         let of = self.calls.last().map_or_else(|| arguments.name.to_string(), |(_, name, _)| name.clone());
+        let probabilities = match arguments.find("probabilities") {
+            Some(_) => Some(self.tensor(arguments, "probabilities")?),
+            None => None,
+        };
+        let operands: Vec<&Tensor> = std::iter::once(&x).chain(&probabilities).collect();
         // A missing rule is shown at the call that the user wrote.
         let outside = self.calls.iter().rev().map(|(span, ..)| *span).find(|span| !self.in_library(*span));
         let span = if self.in_library(arguments.span) { outside.unwrap_or(arguments.span) } else { arguments.span };
-        let result = self.emit(Op::Opaque { of }, &[&x], span)?;
+        let result = self.emit(Op::Opaque { of }, &operands, span)?;
         Ok(Value::Tensor(Lowering::with_origins(result, x.origins)))
     }
 

@@ -51,6 +51,7 @@ impl Lowering<'_> {
                 path: name.clone(),
                 function: arguments.name.to_string(),
                 rule: None,
+                exact_for: None,
                 replaced: false,
                 random: Some(ty.clone()),
                 forced,
