@@ -29,6 +29,34 @@ pub fn residual_bytes(graph: &Graph) -> u64 {
     main.nodes.keys().filter(|id| kept.contains(*id)).map(bytes).sum()
 }
 
+/// Bytes of what the rules of calls of a function read in the backward pass, apart from cotangents: arguments, the value, and
+/// what a rule keeps. `gradient` is the graph after differentiation. Parameters and data do not count.
+pub fn kept_bytes(gradient: &Graph, function: &str, rule: &str) -> u64 {
+    let mut total = 0;
+    for region in gradient.regions.values() {
+        let mut kept: EntitySet<NodeId> = EntitySet::with_capacity(region.nodes.len());
+        for node in region.nodes.values() {
+            let Op::Vjp { of, rule: known, index, body, .. } = &node.op else { continue };
+            if of != function || known != rule {
+                continue;
+            }
+            let body = &gradient.regions[*body];
+            let read = live(body, [body.results[*index as usize].node]);
+            for (input, operand) in body.inputs.iter().zip(&node.operands) {
+                let is_cotangent =
+                    matches!(&body.nodes[*input].op, Op::Input { name, .. } if name.starts_with("grad."));
+                let base = base(region, *operand);
+                if read.contains(*input) && !is_cotangent && !matches!(region.nodes[base].op, Op::Input { .. }) {
+                    kept.insert(base);
+                }
+            }
+        }
+        let bytes = |id: NodeId| region.nodes[id].ty.parts().iter().map(|ty| ty.bytes()).sum::<u64>();
+        total += region.nodes.keys().filter(|id| kept.contains(*id)).map(bytes).sum::<u64>();
+    }
+    total
+}
+
 /// The node whose memory a chain of views looks at.
 fn base(region: &Region, mut id: NodeId) -> NodeId {
     while is_view(&region.nodes[id].op) {

@@ -121,3 +121,71 @@ fn check_finds_what_only_differentiation_sees() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("BP0411") && message.contains("round(code)"), "{message}");
 }
+
+/// A rule of a user's own file: the one that the page of rules ends with.
+#[test]
+fn an_eleventh_rule_goes_through_everything() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("eleventh");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut blocks = include_str!("../../docs/rules.md").split("```bp\n").map(|rest| rest.split("```").next().unwrap());
+    let rule = blocks.find(|block| block.starts_with("# my_rules.bp")).unwrap();
+    std::fs::write(folder.join("my_rules.bp"), rule).unwrap();
+    let text = "
+use my_rules
+use std.rules.discrete
+use std.nn { dense, cross_entropy }
+use std.random { sample_onehot }
+use std.optim { adam }
+model eleventh(groups: int = 8, classes: int = 4) {
+    in image: f32[B, 64]
+    in label: i32[B]
+    let scores = dense(image / 16, groups * classes)
+    let code = sample_onehot(reshape(scores, [B, groups, classes])) via between
+    let logits = dense(reshape(code, [B, groups * classes]), 10)
+    out accuracy = mean(argmax(logits) == label)
+    minimize cross_entropy(logits, label) using adam(lr = 1e-2)
+}
+train eleventh {
+    data csv(\"data/digits.csv\", label = \"label\", split = 0.8)
+    epochs 3
+    batch 64
+}
+";
+    let program = folder.join("eleventh.bp").display().to_string();
+    std::fs::write(&program, text).unwrap();
+    let small = ["--set", "B=1", "--set", "groups=2", "--set", "classes=3"];
+    assert!(success(&["check", &program]).contains("no errors"));
+
+    let checked = success(&[&["grad-check", &program][..], &small].concat());
+    let site = ["code", "sample_onehot", "between(share", "=", "0.5)", "linear"];
+    assert_eq!(row(&checked, &[&site[..], &["linear"]].concat()).last(), Some(&"none"), "{checked}");
+    assert_eq!(row(&checked, &[&site[..], &["quadratic"]].concat()).last(), Some(&"biased"));
+    assert!(checked.contains("over 9 outcomes"), "{checked}");
+
+    let explained = success(&[&["explain", &program, "--compare"][..], &small].concat());
+    assert!(explained.contains("Rules of sample_onehot side by side"), "{explained}");
+    let (_, rules) = explained.split_once("side by side").unwrap();
+    assert_eq!(row(rules, &["between(share", "=", "0.5)"])[3], "used");
+    // Rows of straight-through and ReinMax: without bias for a linear function, and for ReinMax for any of the two.
+    assert_eq!(row(rules, &["straight_through"])[5].trim_start_matches(['+', '-']), "0.0000", "{rules}");
+    assert!(
+        row(rules, &["reinmax"])[5..7].iter().all(|bias| bias.trim_start_matches(['+', '-']) == "0.0000"),
+        "{rules}"
+    );
+    assert!(rules.contains("gumbel_straight_through"), "{rules}");
+
+    let trained = success(&["train", &program, "--data", "examples"]);
+    let accuracy: f64 = trained.split("accuracy ").last().unwrap().trim().parse().unwrap();
+    assert!(accuracy > 0.5, "{trained}");
+
+    let inputs = folder.join("inputs.json").display().to_string();
+    let image = vec!["1.0"; 64].join(", ");
+    let json = format!(
+        "{{\"image\": {{\"shape\": [1, 64], \"dtype\": \"float32\", \"data\": [[{image}]]}}, \"label\": {{\"shape\": [1], \"dtype\": \"int32\", \"data\": [3]}}}}"
+    );
+    std::fs::write(&inputs, json).unwrap();
+    let other = "sample_onehot=between(share = 0.3)";
+    assert!(success(&["run", &program, "--inputs", &inputs, "--grad", other]).contains("\"accuracy\""));
+    let graph = success(&[&["compile", &program, "--emit", "grad", "--grad", other][..], &small].concat());
+    assert!(graph.contains("rule = \"between(share = 0.3)\""), "{graph}");
+}

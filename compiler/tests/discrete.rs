@@ -279,6 +279,48 @@ fn expectations_of_several_choices() {
     }
 }
 
+/// Coins, and a choice that depends on one of them: every joint outcome is forced.
+#[test]
+fn coins_and_choices_that_depend_on_them() {
+    let text = format!(
+        "{USES}use std.random {{ bernoulli }}
+model coins {{
+    in logits: f64[3]
+    in c: f64[3]
+    let z = bernoulli(1 / (1 + exp(-logits))) via straight_through
+    let d = sample_onehot(logits * f64(z[0]) + c) via straight_through
+    out loss = sum(c * f64(z)) + 2 * sum(d * c) - d[0]
+}}"
+    );
+    let values = |data: [f64; 3]| Tensor::new(TensorType::new(Dtype::F64, [3]), data.to_vec()).unwrap();
+    let inputs =
+        BTreeMap::from([("logits".to_string(), values([0.3, -0.8, 1.1])), ("c".to_string(), values([0.7, -1.3, 0.4]))]);
+    let found = expectation(&text, &inputs);
+    assert_eq!(found.outcomes, 24);
+    // The expected loss by hand, and its slope by differences.
+    let expected = |logits: [f64; 3]| -> f64 {
+        let c = [0.7, -1.3, 0.4];
+        let p = logits.map(|logit| 1.0 / (1.0 + (-logit).exp()));
+        let choice = |on: f64| -> f64 {
+            let e = [0, 1, 2].map(|k| (logits[k] * on + c[k]).exp());
+            let total: f64 = e.iter().sum();
+            (0..3).map(|k| e[k] / total * (2.0 * c[k] - if k == 0 { 1.0 } else { 0.0 })).sum()
+        };
+        p.iter().zip(c).map(|(p, c)| p * c).sum::<f64>() + p[0] * choice(1.0) + (1.0 - p[0]) * choice(0.0)
+    };
+    assert!((found.loss - expected([0.3, -0.8, 1.1])).abs() < 1e-12, "{}", found.loss);
+    for place in 0..3 {
+        let at = |step: f64| {
+            let mut logits = [0.3, -0.8, 1.1];
+            logits[place] += step;
+            expected(logits)
+        };
+        let slope = (at(1e-5) - at(-1e-5)) / 2e-5;
+        let exact = found.gradients["logits"].exact.data[place];
+        assert!((exact - slope).abs() < 1e-9, "{place}: {exact} and {slope}");
+    }
+}
+
 fn polynomial(rule: &str, power: f64) -> String {
     format!(
         "{USES}model polynomial {{\n    in logits: f64[2]\n    let d = sample_onehot(logits) via {rule}\n    out loss = pow(abs(d[0] - 0.45), {power})\n}}"
@@ -562,6 +604,22 @@ fn a_wrong_rule_is_seen_behind_every_pass() {
             assert!(found["found"].iter().any(|slope| slope.abs() > 0.1), "{function}, {place}: {:?}", found["found"]);
         }
     }
+}
+
+#[test]
+fn what_a_rule_reads_of_the_forward_pass() {
+    let read = |rule: &str, text: &str| {
+        let program = format!(
+            "{USES}model reads {{\n    in x: f32[128, 64, 8]\n    param shift: f32[8] ~ zeros\n    let d = sample_onehot(x + shift) via {rule}\n    out slope = grad(sum(d * x), shift)\n}}"
+        );
+        let compilation = model(&program).compile(&BTreeMap::new(), false).unwrap();
+        bpc::measure::kept_bytes(&compilation.gradient, "sample_onehot", text)
+    };
+    let (rows, classes) = (128 * 64, 8);
+    // The class as i32 and p; at another temperature the warmer softmax too.
+    assert_eq!(read("reinmax", "reinmax(temperature = 1.0)"), rows * (4 + 4 * classes));
+    assert_eq!(read("reinmax(1.3)", "reinmax(temperature = 1.3)"), rows * (4 + 2 * 4 * classes));
+    assert_eq!(read("straight_through", "straight_through(temperature = 1.0)"), rows * 4 * classes);
 }
 
 // ---- steps

@@ -169,6 +169,7 @@ pub static BUILTINS: &[Builtin] = &[
     row("invert", Special, &["axes"], 1, "The list of axes that undoes a permutation."),
     row("warn", Special, &["condition", "message"], 2, "Training says this message when the scalar condition holds."),
     row("assert", Special, &["condition", "message"], 2, "A compile error with this message unless true."),
+    row("made_by", Special, &["x", "function"], 2, "Whether a function of this name with a rule gave x."),
 ];
 
 /// Operations of the graph that are written by a sign, or that a primitive becomes: the derivatives in

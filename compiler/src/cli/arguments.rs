@@ -46,6 +46,9 @@ pub enum Command {
         /// Show how long each pass took.
         #[arg(long)]
         timings: bool,
+        /// Set the rules of each function side by side, with bias and variance as `grad-check` finds them.
+        #[arg(long)]
+        compare: bool,
     },
     /// Hold exact rules and the whole model to finite differences, estimators to their expectation.
     GradCheck {

@@ -6,7 +6,7 @@
 
 use super::arguments::ProgramOptions;
 use super::table::{bytes, difference, operations, row, steps as simple, table};
-use super::{Failure, open};
+use super::{Failure, compare, open};
 use bpc::codegen::backend::Backend;
 use bpc::codegen::cranelift::{self, Jit};
 use bpc::differentiate::differentiate;
@@ -23,7 +23,7 @@ use std::time::Instant;
 const SHOWN: usize = 6;
 
 /// Prints the page.
-pub fn run(options: &ProgramOptions, timings: bool) -> Result<(), Failure> {
+pub fn run(options: &ProgramOptions, timings: bool, side_by_side: bool) -> Result<(), Failure> {
     let mut clock = Instant::now();
     let mut times: Vec<(&str, f64)> = Vec::new();
     let mut lap = |pass| {
@@ -39,6 +39,9 @@ pub fn run(options: &ProgramOptions, timings: bool) -> Result<(), Failure> {
         lap("code");
     }
     print!("{}", page(&model, &compilation));
+    if side_by_side {
+        print!("{}", compare::page(options, &model, &compilation)?);
+    }
     if timings {
         let rows: Vec<Vec<String>> =
             times.iter().map(|(pass, seconds)| vec![pass.to_string(), format!("{:.1} ms", seconds * 1e3)]).collect();

@@ -8,6 +8,7 @@
 mod arguments;
 mod bench;
 mod check;
+mod compare;
 mod compile;
 mod data;
 mod eval;
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Check { program } => check::run(&program),
-        Command::Explain { program, timings } => explain::run(&program, timings),
+        Command::Explain { program, timings, compare } => explain::run(&program, timings, compare),
         Command::GradCheck { program, seed, samples } => grad_check::run(&program, seed, samples),
         Command::Compile { program, emit, output, eval } => compile::run(&program, emit, output.as_deref(), eval),
         Command::Run(options) => run::run(&options),
@@ -91,8 +92,13 @@ pub fn report(diagnostics: &[Diagnostic], sources: &Sources) {
 
 /// Loads a program and applies its options; warnings are printed.
 pub fn open(options: &ProgramOptions) -> Result<Model, Failure> {
-    let mut model = bpc::compile_file(&options.program)?;
+    let model = bpc::compile_file(&options.program)?;
     report(model.warnings(), &model.program().sources);
+    configured(model, options)
+}
+
+/// A program with its options.
+pub fn configured(mut model: Model, options: &ProgramOptions) -> Result<Model, Failure> {
     if let Some(name) = &options.model {
         model = model.choose(name);
     }

@@ -486,7 +486,7 @@ impl<'p> Lowering<'p> {
                             .with_help("write its `grad` lines without `form`"),
                     );
                 }
-                Statement::Result { value, .. } if value.is_assert() => {
+                Statement::Result { value, .. } if value.is_check() => {
                     // What a rule asserts is about the call.
                     self.calls.push((span, rule_name(rule), chosen.id));
                     let result = self.expression(value);

@@ -1,6 +1,7 @@
 //! Primitives on static values: lists of whole numbers, `assert`, and `warn`.
 
 use super::Arguments;
+use crate::ir::op::{Op, OpClass};
 use crate::ir::types::Dtype;
 use crate::lower::OutputKind;
 use crate::lower::context::{Frame, Lowering, Outcome};
@@ -65,12 +66,20 @@ impl Lowering<'_> {
         Ok(Value::List(inverse))
     }
 
-    /// `warn(condition, message)`: one more output of the step, which training reads.
+    /// `warn(condition, message)`: a static condition warns at the caller's line; another one is one more output of the step,
+    /// which training reads.
     pub(super) fn warning(&mut self, arguments: &Arguments) -> Outcome<Value> {
         let (message, message_place) = arguments.placed("message");
         let Value::Text(message) = message else {
             return self.error("BP0204", "the message of `warn` is a string", message_place, "expected a string");
         };
+        if let (Value::Flag(wrong), place) = arguments.placed("condition") {
+            if wrong {
+                let blamed = self.calls.last().map_or(place, |(span, ..)| *span);
+                self.report(Diagnostic::warning("BP0217", message, blamed, "here"));
+            }
+            return Ok(Value::Flag(true));
+        }
         let condition = self.tensor(arguments, "condition")?;
         if condition.ty.rank() != 0 || condition.ty.dtype != Dtype::Bool {
             let title = format!("`warn` takes a bool scalar, and this is {}", self.type_text(&condition.ty));
@@ -118,5 +127,20 @@ impl Lowering<'_> {
                 self.error("BP0214", title, place, "expected true or false")
             }
         }
+    }
+
+    /// `made_by(x, "softmax")`: known for functions with a rule, whose calls stay whole; views of the value count as it.
+    pub(super) fn made_by(&mut self, arguments: &Arguments) -> Outcome<Value> {
+        let (name, place) = arguments.placed("function");
+        let Value::Text(name) = name else {
+            return self.error("BP0204", "`made_by` takes the name of a function", place, "expected a string");
+        };
+        let Value::Tensor(x) = arguments.placed("x").0 else { return Ok(Value::Flag(false)) };
+        let region = &self.building[x.level].region;
+        let mut node = &region.nodes[x.node];
+        while matches!(node.op.class(), OpClass::View) {
+            node = &region.nodes[node.operands[0]];
+        }
+        Ok(Value::Flag(matches!(&node.op, Op::Ruled { of, .. } if *of == name)))
     }
 }

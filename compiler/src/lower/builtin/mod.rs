@@ -107,6 +107,7 @@ impl Lowering<'_> {
             (_, "invert") => self.invert(&arguments),
             (_, "warn") => self.warning(&arguments),
             (_, "assert") => self.assertion(&arguments),
+            (_, "made_by") => self.made_by(&arguments),
             (_, name) => unreachable!("bug in bpc: the primitive {name} has no lowering"),
         }
     }
