@@ -29,6 +29,10 @@ impl Lowering<'_> {
             match self.statement(statement) {
                 Ok(Some(given)) if position + 1 == statements.len() => value = Some(given),
                 Ok(_) => {}
+                // What follows relies on what is asserted.
+                Err(Reported) if matches!(statement, Statement::Result { value, .. } if value.is_check()) => {
+                    return Err(Reported);
+                }
                 Err(Reported) => {
                     failed |= position + 1 == statements.len()
                         && matches!(statement, Statement::Result { .. } | Statement::If { .. });
