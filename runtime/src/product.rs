@@ -5,7 +5,7 @@
 //! alone, so any number of threads gives the same bits.
 //! Leaves out: products with few bits.
 
-use crate::engine::for_engines;
+use crate::engine::{Engine, for_engines};
 use crate::pool::Context;
 use std::cell::RefCell;
 
@@ -299,13 +299,29 @@ fn block_size(m: u64, n: u64, k: u64, block_work: u64, transposed: bool) -> (u64
     (rows, columns)
 }
 
+/// So many rows times columns, both along memory, are done by our own loops: a transposed copy of b costs as much. With fewer
+/// registers the sums of a tile do not fit.
+fn dot_rows() -> u64 {
+    match Engine::best() {
+        #[cfg(target_arch = "x86_64")]
+        Engine::Avx512 => 64,
+        _ => FEW_ROWS,
+    }
+}
+
 /// One block on this thread.
 ///
 /// # Safety
 /// As for [`product`].
 unsafe fn block<T: Element>(matrices: &Matrices<T>) {
     let Matrices { m, n, k, a, b, c } = *matrices;
-    if b.column != 1 && b.row == 1 && m > FEW_ROWS && m * n * k > SMALL_WORK {
+    let are_dots = b.column != 1 && b.row == 1;
+    if are_dots && a.column == 1 && m <= dot_rows() {
+        // SAFETY: the caller's promise.
+        unsafe { T::small(matrices) };
+        return;
+    }
+    if are_dots && m > FEW_ROWS && m * n * k > SMALL_WORK {
         // `gemm` is slow with rows of b that are columns in memory.
         with_buffer((n * k) as usize, |buffer| {
             // SAFETY: n columns of k elements without gaps; so many places.
@@ -387,57 +403,83 @@ unsafe fn small<T: Element>(matrices: &Matrices<T>) {
 /// Sums along memory: element l of a row goes to lane l % 16; the lanes are added pairwise at the end.
 #[inline(always)]
 unsafe fn dots<T: Element>(matrices: &Matrices<T>) {
-    let Matrices { m, n, .. } = *matrices;
-    for row in 0..m {
-        let mut column = 0;
-        // SAFETY: as for `small`.
-        unsafe {
-            while column + 4 <= n {
-                dot::<T, 4>(matrices, row, column);
-                column += 4;
-            }
-            while column < n {
-                dot::<T, 1>(matrices, row, column);
-                column += 1;
-            }
+    let n = matrices.n;
+    let mut column = 0;
+    // SAFETY: as for `small`.
+    unsafe {
+        while column + 4 <= n {
+            dot_column::<T, 4>(matrices, column);
+            column += 4;
+        }
+        while column < n {
+            dot_column::<T, 1>(matrices, column);
+            column += 1;
         }
     }
 }
 
-/// `C` neighbours in a row of c.
+/// `C` columns of c. The sums of a tile stay in the registers: 16 of 512 bits.
 #[inline(always)]
-unsafe fn dot<T: Element, const C: usize>(matrices: &Matrices<T>, row: u64, column: u64) {
+unsafe fn dot_column<T: Element, const C: usize>(matrices: &Matrices<T>, column: u64) {
+    let rows = if size_of::<T>() == 4 { 4 } else { 2 };
+    let mut row = 0;
+    // SAFETY: as for `small`.
+    unsafe {
+        while row + rows <= matrices.m {
+            match rows {
+                4 => dot::<T, 4, C>(matrices, row, column),
+                _ => dot::<T, 2, C>(matrices, row, column),
+            }
+            row += rows;
+        }
+        while row < matrices.m {
+            dot::<T, 1, C>(matrices, row, column);
+            row += 1;
+        }
+    }
+}
+
+/// `R` x `C` elements of c.
+#[inline(always)]
+unsafe fn dot<T: Element, const R: usize, const C: usize>(matrices: &Matrices<T>, row: u64, column: u64) {
     const LANES: usize = 16;
     let (a, b, c) = (matrices.a.from(row, 0), matrices.b.from(0, column), matrices.c.from(row, column));
-    let mut sums = [[T::ZERO; LANES]; C];
+    let mut sums = [[[T::ZERO; LANES]; C]; R];
     let k = matrices.k as i64;
     let mut l = 0;
     while l + LANES as i64 <= k {
         // SAFETY: so many elements without gaps.
-        let factors = unsafe { a.first.at(l).cast::<[T; LANES]>().read_unaligned() };
-        for (j, sums) in sums.iter_mut().enumerate() {
+        let lines: [[T; LANES]; C] = std::array::from_fn(|j| unsafe {
+            b.first.at(l + j as i64 * b.column).cast::<[T; LANES]>().read_unaligned()
+        });
+        for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as before.
-            let line = unsafe { b.first.at(l + j as i64 * b.column).cast::<[T; LANES]>().read_unaligned() };
-            for lane in 0..LANES {
-                sums[lane] = T::mul_add(factors[lane], line[lane], sums[lane]);
+            let factors = unsafe { a.first.at(l + i as i64 * a.row).cast::<[T; LANES]>().read_unaligned() };
+            for (line, sums) in lines.iter().zip(sums) {
+                for lane in 0..LANES {
+                    sums[lane] = T::mul_add(factors[lane], line[lane], sums[lane]);
+                }
             }
         }
         l += LANES as i64;
     }
-    for (j, sums) in sums.iter_mut().enumerate() {
-        for (lane, l) in (l..k).enumerate() {
-            // SAFETY: inside a and b.
-            unsafe { sums[lane] = T::mul_add(*a.first.at(l), *b.first.at(l + j as i64 * b.column), sums[lane]) };
-        }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for lane in 0..width {
-                sums[lane] = T::mul_add(T::ONE, sums[lane], sums[lane + width]);
+    for (i, sums) in sums.iter_mut().enumerate() {
+        for (j, sums) in sums.iter_mut().enumerate() {
+            let (x, y) = (i as i64 * a.row, j as i64 * b.column);
+            for (lane, l) in (l..k).enumerate() {
+                // SAFETY: inside a and b.
+                unsafe { sums[lane] = T::mul_add(*a.first.at(l + x), *b.first.at(l + y), sums[lane]) };
             }
-            width /= 2;
+            let mut width = LANES / 2;
+            while width > 0 {
+                for lane in 0..width {
+                    sums[lane] = T::mul_add(T::ONE, sums[lane], sums[lane + width]);
+                }
+                width /= 2;
+            }
+            // SAFETY: inside c.
+            unsafe { *c.first.at(i as i64 * c.row + j as i64 * c.column) = sums[0] };
         }
-        // SAFETY: inside c.
-        unsafe { *c.first.at(j as i64 * c.column) = sums[0] };
     }
 }
 
