@@ -124,3 +124,21 @@ model nested {
         assert_gives(&outputs, "total", &[18.0]);
     }
 }
+
+/// The gradient by a table that is looked up under another shape is the sum of rows under its own.
+#[test]
+fn rows_are_added_under_the_shape_of_the_look_up() {
+    let text = "
+model rows {
+    in table: f64[2, 3]
+    in k: i32[3]
+    in weight: f64[3]
+    let loss = sum(take(reshape(table, [6]), k) * weight)
+    out slope = reshape(grad(loss, table), [2, 3])
+}";
+    let table = HostTensor::from_slice([2, 3], &[0.0f64; 6]).unwrap();
+    let inputs = Tensors::new().with_tensor("table", table).with_tensor("k", tensor(&[1, 1, 5]));
+    for outputs in outputs(text, &inputs.with_tensor("weight", tensor(&[1.0, 2.0, 4.0]))) {
+        assert_gives(&outputs, "slope", &[0.0, 3.0, 0.0, 0.0, 0.0, 4.0]);
+    }
+}

@@ -7,7 +7,7 @@
 //! [`Call`]: crate::kernel::ir::Call
 
 use crate::ir::op::Op;
-use crate::ir::types::{Dtype, TensorType};
+use crate::ir::types::{Dtype, TensorType, Type};
 
 /// A routine with its static arguments.
 pub struct Routine {
@@ -17,8 +17,14 @@ pub struct Routine {
     pub sizes: Vec<u64>,
 }
 
-/// The routine of an operation on operands of these types with a result of that type.
-pub fn routine(op: &Op, operands: &[&TensorType], result: &TensorType) -> Routine {
+/// The routine of an operation on operands of these types. The type of the result is the operation's own: the buffer that it
+/// is written to may be that of a tensor with the same elements under another shape.
+pub fn routine(op: &Op, operands: &[&TensorType]) -> Routine {
+    let types: Vec<Type> = operands.iter().map(|ty| Type::Tensor((*ty).clone())).collect();
+    let result = match op.infer(&types.iter().collect::<Vec<_>>()) {
+        Ok(Type::Tensor(result)) => result,
+        other => panic!("bug in bpc: {} gives {other:?}", op.name()),
+    };
     match op {
         Op::ScatterAdd { rows } => Routine {
             symbol: match result.dtype {
@@ -68,7 +74,7 @@ pub fn routine(op: &Op, operands: &[&TensorType], result: &TensorType) -> Routin
         }
         Op::BlockWhtT { block, rows, columns, mirror, .. } => {
             let symbol = if result.dtype == Dtype::F64 { "bpc_block_wht_t_f64" } else { "bpc_block_wht_t_f32" };
-            Routine { symbol, sizes: block_sizes(result, block, rows, columns, *mirror) }
+            Routine { symbol, sizes: block_sizes(&result, block, rows, columns, *mirror) }
         }
         _ => panic!("bug in bpc: {} has no routine", op.name()),
     }

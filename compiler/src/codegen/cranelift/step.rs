@@ -145,9 +145,8 @@ impl Main<'_, '_> {
     }
 
     fn call(&mut self, call: &Call) {
-        let result = &self.emitter.program.buffers[call.result].ty;
         let operands: Vec<&TensorType> = call.operands.iter().map(|(_, ty)| ty).collect();
-        let Routine { symbol, sizes } = library::routine(&call.op, &operands, result);
+        let Routine { symbol, sizes } = library::routine(&call.op, &operands);
         let emitter = &mut self.emitter;
         let bytes = 8 * (sizes.len() + call.operands.len() + 1) as u32;
         let arguments = emitter.slot("call", bytes);
