@@ -80,8 +80,12 @@ impl egg::Analysis<Term> for Analysis {
             let added = egraph.add(constant.clone());
             egraph.union(class, added);
         }
-        // Nothing is cheaper or says more; rules need not look at the many ways to write a zero.
-        egraph[class].nodes.retain(|term| *term == constant);
+        // Nothing is cheaper or says more; rules need not look at the many ways to write a zero. Where the union brought another
+        // rounding of the number, that one stands alone already.
+        let terms = &mut egraph[class].nodes;
+        if terms.contains(&constant) {
+            terms.retain(|term| *term == constant);
+        }
     }
 }
 
