@@ -7,14 +7,16 @@
 
 use super::ir::{BufferId, BufferRole, Nest, Place, Program, Scalar, Step};
 use super::repeat::replace;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rewrites the steps; gives back the pairs that need a copy.
 pub fn overwrite(program: &Program, steps: &mut [Step], pairs: Vec<(BufferId, BufferId)>) -> Vec<(BufferId, BufferId)> {
+    let mut uses = Uses::of(program, steps);
     let mut left = Vec::new();
     for (index, (next, target)) in pairs.iter().copied().enumerate() {
         let shared = pairs.iter().enumerate().any(|(other, pair)| other != index && pair.0 == next);
-        if !shared && is_safe(program, steps, next, target) {
-            replace(steps, next, target);
+        if !shared && uses.is_safe(program, steps, next, target) {
+            uses.replace(steps, next, target);
         } else {
             left.push((next, target));
         }
@@ -33,29 +35,63 @@ pub fn overwrite_carries(program: &Program, steps: &mut [Step]) {
     }
 }
 
-fn is_safe(program: &Program, steps: &[Step], next: BufferId, target: BufferId) -> bool {
-    let buffer = &program.buffers[next];
-    if buffer.role != BufferRole::Temporary || buffer.place != Place::Unplanned || is_sliced(program, next) {
-        return false;
+/// Which steps of a list read and write each buffer, in their order. A loop is one step.
+struct Uses {
+    reads: BTreeMap<BufferId, Vec<usize>>,
+    writes: BTreeMap<BufferId, Vec<usize>>,
+    sliced: BTreeSet<BufferId>,
+}
+
+impl Uses {
+    fn of(program: &Program, steps: &[Step]) -> Uses {
+        let mut uses = Uses { reads: BTreeMap::new(), writes: BTreeMap::new(), sliced: sliced(program) };
+        for (index, step) in steps.iter().enumerate() {
+            let (reads, writes) = step.accesses(program);
+            reads.into_iter().for_each(|buffer| uses.reads.entry(buffer).or_default().push(index));
+            writes.into_iter().for_each(|buffer| uses.writes.entry(buffer).or_default().push(index));
+        }
+        uses
     }
-    let accesses: Vec<(Vec<BufferId>, Vec<BufferId>)> = steps.iter().map(|step| step.accesses(program)).collect();
-    let writers: Vec<usize> = (0..steps.len()).filter(|step| accesses[*step].1.contains(&next)).collect();
-    let [writer] = writers[..] else { return false };
-    if accesses[writer..].iter().skip(1).any(|(reads, _)| reads.contains(&target)) {
-        return false;
+
+    fn is_safe(&self, program: &Program, steps: &[Step], next: BufferId, target: BufferId) -> bool {
+        let buffer = &program.buffers[next];
+        if buffer.role != BufferRole::Temporary || buffer.place != Place::Unplanned || self.sliced.contains(&next) {
+            return false;
+        }
+        let Some([writer]) = self.writes.get(&next).map(Vec::as_slice) else { return false };
+        let readers = self.reads.get(&target).map_or(&[][..], Vec::as_slice);
+        if readers.iter().any(|reader| reader > writer) {
+            return false;
+        }
+        if !readers.contains(writer) {
+            return true;
+        }
+        match &steps[*writer] {
+            Step::Nest(nest) => same_element_only(nest, next, target),
+            Step::Product(_) | Step::Call(_) | Step::Repeat(_) | Step::March(_) => false,
+        }
     }
-    if !accesses[writer].0.contains(&target) {
-        return true;
-    }
-    match &steps[writer] {
-        Step::Nest(nest) => same_element_only(nest, next, target),
-        Step::Product(_) | Step::Call(_) | Step::Repeat(_) | Step::March(_) => false,
+
+    /// Lets the steps use another buffer.
+    fn replace(&mut self, steps: &mut [Step], next: BufferId, target: BufferId) {
+        for uses in [&mut self.reads, &mut self.writes] {
+            let moved = uses.remove(&next).unwrap_or_default();
+            moved.iter().for_each(|index| replace(&mut steps[*index..=*index], next, target));
+            let known = uses.entry(target).or_default();
+            known.extend(moved);
+            known.sort_unstable();
+            known.dedup();
+        }
     }
 }
 
-/// Whether a loop walks through a buffer. Its slices are part of this buffer, whatever takes its place in the steps.
-pub fn is_sliced(program: &Program, buffer: BufferId) -> bool {
-    program.buffers.values().any(|other| other.place == Place::Slice(buffer))
+/// The buffers that loops walk through. Their slices are part of them, whatever takes their place in the steps.
+pub fn sliced(program: &Program) -> BTreeSet<BufferId> {
+    let wholes = program.buffers.values().filter_map(|buffer| match buffer.place {
+        Place::Slice(whole) => Some(whole),
+        _ => None,
+    });
+    wholes.collect()
 }
 
 /// Whether `old` is read only in the stage that writes `new`, at the element that is written, outside reductions.

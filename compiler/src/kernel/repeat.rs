@@ -4,7 +4,7 @@
 //! Guarantees: every part of the scan that is asked for lies in a buffer; sequences and stacks are sliced in place.
 //! Leaves out: carries that the body could write in place (`in_place`).
 
-use super::in_place::is_sliced;
+use super::in_place::sliced;
 use super::ir::{Buffer, BufferId, BufferRole, Place, Repeat, Step};
 use super::region::{self, Builder};
 use crate::ir::graph::NodeId;
@@ -68,10 +68,11 @@ pub fn build(builder: &mut Builder<'_>, scan: NodeId) -> Result<(), String> {
             next.push(at);
         }
     }
+    let sliced = sliced(inner.program);
     for (result, (_, slice)) in results[carries..].iter().zip(&stacks) {
         let at = inner.buffers[*result].ok_or("bug in bpc: a result of a scan body without a buffer")?;
         let plain = inner.program.buffers[at].place == Place::Unplanned
-            && !is_sliced(inner.program, at)
+            && !sliced.contains(&at)
             && !inputs.contains(&at)
             && inner.steps.iter().any(|step| {
                 matches!(step, Step::Nest(_) | Step::Product(_) | Step::Call(_))
