@@ -64,3 +64,23 @@ fn loaded_parameters_of_training_are_kept_by_evaluation() {
     let error = step.evaluate(&mut wrong, &inputs()).unwrap_err().to_string();
     assert!(error.contains("no parameter `helpre`"), "{error}");
 }
+
+/// A parameter that only training uses, though it is declared for both, does not stand in the way of an evaluation.
+#[test]
+fn an_evaluation_may_leave_out_what_training_uses() {
+    let text = "
+use std.optim { adam }
+model scaled {
+    in x: f64[B]
+    param slope: f64[] ~ constant(3)
+    param scale: f64[] ~ constant(1)
+    let seen = if training { scale * x } else { x }
+    out y = slope * x
+    minimize mean(square(slope * seen - 2)) using adam(lr = 0.1)
+}";
+    let mut step = compile_text("scaled.bp", text, &mut |_| None).unwrap().jit().unwrap();
+    let mut state = State::new(0);
+    assert_eq!(step.evaluate(&mut state, &inputs()).unwrap().get("y").unwrap().to_f64(), [3.0, -6.0, 1.5]);
+    step.step(&mut state, &inputs()).unwrap();
+    assert_ne!(state.parameters().scalar("scale").unwrap(), 1.0);
+}

@@ -77,7 +77,8 @@ impl Lowering<'_> {
         let goals = std::mem::take(&mut self.model.goals);
         let chosen = self.share_parameters(&goals)?;
         for (goal, indices) in goals.iter().zip(&chosen) {
-            if indices.is_empty() {
+            // An evaluation may leave out what training has.
+            if indices.is_empty() && self.options.training {
                 return Err(self.trains_nothing(goal));
             }
             for index in indices {
@@ -216,7 +217,7 @@ impl Lowering<'_> {
             let (parameter, tensor) = &self.model.parameters[index];
             let (node, span) = (tensor.node, parameter.span);
             if let Some(goal) = owner[index] {
-                if !reached[goal].contains(&node) {
+                if !reached[goal].contains(&node) && self.options.training {
                     failed = Some(self.unreached(&names[index], span, &goals[goal]));
                 }
                 continue;
@@ -228,6 +229,7 @@ impl Lowering<'_> {
                     let frozen = open.iter().any(|goal| connected[*goal].contains(&node));
                     if let Some(goal) = open.first()
                         && !frozen
+                        && self.options.training
                     {
                         failed = Some(self.unreached(&names[index], span, &goals[*goal]));
                     }
