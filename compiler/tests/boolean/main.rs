@@ -2,6 +2,7 @@
 //! the definitions: what a flip of a bit changes.
 
 mod golden;
+mod layers;
 mod logic;
 mod products;
 mod training;

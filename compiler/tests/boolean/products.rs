@@ -270,3 +270,34 @@ model power { in d: f64[N]; out power = mean(square(windowed(ones([N], f64), d, 
         assert!((0.49..=0.51).contains(&power), "{fan_in}: {power}");
     }
 }
+
+fn checked(factor: u32) -> std::collections::BTreeMap<(String, String), bpc::gradcheck::Exact> {
+    let text = format!(
+        "use std.logic {{ count }}
+fn doubled(x: bool[..]) -> f64[..] {{ 2 * f64(x) }}
+exact for doubled(x: bool[..]) -> y {{ grad x = {factor} * grad y }}
+model checked {{
+    in x: bool[4, 70]
+    in w: bool[3, 70]
+    let loss = sum(square(count(x, w, \"or\", f64))) + sum(doubled(not x))
+    out by_x = grad(loss, x)
+    out by_w = grad(loss, w)
+}}"
+    );
+    let bits = |rows: u64| bpc::ir::types::TensorType::new(bpc::ir::types::Dtype::Bool, [rows, 70]);
+    let inputs = [("x".to_string(), bits(4)), ("w".to_string(), bits(3))].into();
+    let compilation = crate::golden::model(&text).compile(&inputs, false).unwrap();
+    bpc::gradcheck::exact_rules(&compilation.gradient, 5)
+}
+
+/// `bpc grad-check` flips the bits that an exact rule gives cotangents of.
+#[test]
+fn exact_rules_are_held_to_flips() {
+    let right = checked(2);
+    for name in ["count", "doubled", "not"] {
+        let found = &right[&(name.to_string(), "exact".to_string())];
+        assert!(found.checked > 0 && found.error < 1e-12 && found.problem.is_none(), "{name}: {found:?}");
+    }
+    let wrong = &checked(3)[&("doubled".to_string(), "exact".to_string())];
+    assert!(!wrong.holds() && (wrong.error - 1.0 / 3.0).abs() < 1e-3, "{wrong:?}");
+}
