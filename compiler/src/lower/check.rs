@@ -165,6 +165,10 @@ impl<'p> Lowering<'p> {
                 let chosen = super::optimizer::Chosen { id, given, span: optimizer.name.span };
                 // The parameter and its gradient may be one tensor here: only types are looked at.
                 let given = match optimizer.jacobian {
+                    None if weight.ty.dtype == Dtype::Bool => {
+                        let one = Literal::new(Dtype::F32, 1.0);
+                        vec![self.constant(one, &weight.ty.shape, optimizer.name.span)?]
+                    }
                     None => vec![weight.clone()],
                     Some(_) => {
                         let (count, dtype) = (self.sizes.representative("residuals"), weight.ty.dtype);

@@ -46,7 +46,11 @@ model dense {{ in x: bool[B, 70]; let y = boolean_dense(x, 9, gate = \"{name}\",
 fn a_gate_off_the_middle_wants_its_threshold() {
     let text = "use std.boolean { boolean_dense }
 model dense { in x: bool[B, 70]; let y = boolean_dense(x, 9, gate = \"and\"); out bits = y }";
-    let error = bpc::compile_text("dense.bp", text, &mut |_| None).err().unwrap().to_string();
+    let inputs = Tensors::new().with_slice("x", &[1, 70], &[true; 70]).unwrap();
+    let error = match crate::golden::model(text).jit().unwrap().evaluate(&mut bpc::State::new(0), &inputs) {
+        Ok(_) => panic!("it has a threshold"),
+        Err(error) => error.to_string(),
+    };
     assert!(error.contains("BP0210") && error.contains("give tau"), "{error}");
 }
 

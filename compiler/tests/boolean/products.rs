@@ -299,5 +299,5 @@ fn exact_rules_are_held_to_flips() {
         assert!(found.checked > 0 && found.error < 1e-12 && found.problem.is_none(), "{name}: {found:?}");
     }
     let wrong = &checked(3)[&("doubled".to_string(), "exact".to_string())];
-    assert!(!wrong.holds() && (wrong.error - 1.0 / 3.0).abs() < 1e-3, "{wrong:?}");
+    assert!(!wrong.holds() && wrong.error > 0.3, "{wrong:?}");
 }
