@@ -194,3 +194,22 @@ train eleventh {
     let graph = success(&[&["compile", &program, "--emit", "grad", "--grad", other][..], &small].concat());
     assert!(graph.contains("rule = \"between(share = 0.3)\""), "{graph}");
 }
+
+#[test]
+fn examples_of_choices_run_under_every_rule() {
+    let rules =
+        ["straight_through", "straight_through(0.5)", "gumbel_straight_through(0.5)", "reinmax", "reinmax(1.3)"];
+    for program in ["examples/polynomial.bp", "examples/discrete_vae.bp"] {
+        let mut losses = Vec::new();
+        for rule in rules {
+            let choice = format!("sample_onehot={rule}");
+            let text = success(&["train", program, "--steps", "2", "--grad", &choice, "--seed", "3"]);
+            let loss = text.split("loss ").nth(1).unwrap().split_whitespace().next().unwrap().to_string();
+            assert!(loss.parse::<f64>().unwrap().is_finite(), "{program}, {rule}: {text}");
+            losses.push(loss);
+        }
+        losses.dedup();
+        // Two steps of 1e-3 are less than four digits of the polynomial show.
+        assert!(program.contains("polynomial") || losses.len() > 2, "{program}: {losses:?}");
+    }
+}

@@ -351,10 +351,16 @@ impl<'p> Lowering<'p> {
         let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, Vec::new());
         frame.scopes[0] = own.to_vec();
         self.frames.push(frame);
-        // The call is only interesting where its types decide; a rule's own mistakes are shown in the rule.
+        // The call is only interesting where its types decide; a rule's own mistakes are shown in the rule, unless the user did
+        // not write it.
+        let calls = self.calls.len();
+        if self.in_library(rule.target.span) {
+            self.calls.push((span, rule_name(rule), chosen.id));
+        }
         self.active_rules.push(chosen.id);
         let result = self.rule_body(chosen, actuals, kept, types, span);
         self.active_rules.pop();
+        self.calls.truncate(calls);
         self.frames.pop();
         let building = self.building.pop().expect("bug in bpc: the region of a rule is gone");
         let gives = result?;

@@ -1,0 +1,80 @@
+"""The layer of reinmax.bp, backward as in the function that the authors publish. The uniform numbers behind the noise are given, so that
+all draw the same."""
+from peer import serve
+
+NOISE = "d.noise.draw"
+SMALLEST = 2.98023223876953125e-08
+
+
+def torch_layer(inputs, p, compile):
+    import torch
+    import torch.nn.functional as F
+
+    class ReinMax(torch.autograd.Function):
+        @staticmethod
+        def forward(context, logits, uniform):
+            noise = -torch.log(-torch.log(uniform.clamp_min(SMALLEST)))
+            d = F.one_hot((logits + noise).argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+            context.save_for_backward(logits, d)
+            return d
+
+        @staticmethod
+        def backward(context, g):
+            logits, d = context.saved_tensors
+            soft = logits.softmax(dim=-1)
+            half = 0.5 * (soft + d)
+            first = 2 * g * half
+            first = first - half * first.sum(dim=-1, keepdim=True)
+            second = -0.5 * g * soft
+            second = second - soft * second.sum(dim=-1, keepdim=True)
+            return first + second, None
+
+    logits = inputs["logits"].requires_grad_(True)
+    sample = torch.compile(lambda logits, uniform: ReinMax.apply(logits, uniform)) if compile else ReinMax.apply
+
+    def step():
+        d = sample(logits, inputs[NOISE])
+        return {"value": d, "gradient": torch.autograd.grad((d * inputs["seed"]).sum(), logits)[0]}
+
+    return step
+
+
+def jax_layer(inputs, p, compile):
+    import jax
+    import jax.numpy as jnp
+
+    @jax.custom_vjp
+    def sample(logits, uniform):
+        noise = -jnp.log(-jnp.log(jnp.maximum(uniform, SMALLEST)))
+        return jax.nn.one_hot(jnp.argmax(logits + noise, axis=-1), logits.shape[-1], dtype=logits.dtype)
+
+    def forward(logits, uniform):
+        d = sample(logits, uniform)
+        return d, (logits, d)
+
+    def backward(kept, g):
+        logits, d = kept
+        soft = jax.nn.softmax(logits)
+        half = 0.5 * (soft + d)
+        first = 2 * g * half
+        first = first - half * first.sum(axis=-1, keepdims=True)
+        second = -0.5 * g * soft
+        second = second - soft * second.sum(axis=-1, keepdims=True)
+        return first + second, None
+
+    sample.defvjp(forward, backward)
+
+    def loss(logits, uniform, seed):
+        d = sample(logits, uniform)
+        return (d * seed).sum(), d
+
+    gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+    def step():
+        (_, d), slope = gradient(inputs["logits"], inputs[NOISE], inputs["seed"])
+        return {"value": d, "gradient": slope}
+
+    return step
+
+
+serve({"layer": {"torch": torch_layer, "jax": jax_layer}})
