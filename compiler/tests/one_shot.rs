@@ -94,6 +94,41 @@ fn close(what: &str, found: &[f64], wanted: &[f64], tolerance: f64) {
     }
 }
 
+/// The form of the gradient that is named, in the first loop; without the nudge, which is a trained sequence and has no forward form.
+fn in_form(mode: &str, case: &Case) -> Case {
+    let mut text = String::new();
+    let mut loops = 0;
+    for line in case.text.lines().filter(|line| !line.contains("in nudge:") && !line.contains("costates")) {
+        let line = line.replace(", small in nudge", "").replace(" + small", "");
+        if line == "    }" && loops == 0 {
+            loops += 1;
+            text += &format!("    }} via one_shot(mode = \"{mode}\")\n");
+        } else {
+            text += &format!("{line}\n");
+        }
+    }
+    assert!(loops == 1 && !text.contains("nudge") && !text.contains("small"), "{text}");
+    Case { name: case.name, text, record: case.record.clone() }
+}
+
+#[test]
+fn both_forms_of_the_gradient() {
+    for name in ["rigid_principal_rk4", "rigid_full_euler_torque_free", "duffing_midpoint", "tanks_euler_truncated"] {
+        let case = case(name);
+        let mut found = Vec::new();
+        for mode in ["adjoint", "forward"] {
+            let case = in_form(mode, &case);
+            case.check();
+            found.push(both(case.name, &case.text, &case.inputs()));
+        }
+        for (adjoint, forward) in found[0].iter().zip(&found[1]) {
+            for (output, adjoint) in adjoint.iter() {
+                close(&format!("{name}, {output}"), &forward.get(output).unwrap().to_f64(), &adjoint.to_f64(), 1e-12);
+            }
+        }
+    }
+}
+
 #[test]
 fn principal_rotation_by_runge_kutta() {
     case("rigid_principal_rk4").check();
