@@ -1,6 +1,7 @@
 //! Two loops over the same turns become one, if the second one reads the first one's stacks turn by turn: what stands between them
 //! is computed inside the loop, sums over all turns become carries, and a carry that both compute is carried once. A rollout with
-//! its forward sensitivities then keeps nothing that grows with the number of turns.
+//! its forward sensitivities then keeps nothing that grows with the number of turns. A first or last value that is joined to a stack
+//! is looked after outside of the loop.
 //!
 //! Expects: an expanded graph whose last region is main; costs of the bodies of its loops.
 //! Guarantees: a graph of the same inputs and results. A sum over turns is taken in their order.
@@ -85,15 +86,15 @@ fn carries(main: &Region, scan: NodeId) -> &[NodeId] {
 enum Part {
     /// Part of the first or of the second loop.
     Of(NodeId, u32),
-    /// A sum over all turns.
-    Sum(NodeId),
+    /// A sum over all turns; the turns begin at this place of the axis that is summed.
+    Sum(NodeId, u64),
 }
 
 /// A value of main that the fused body sees.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
-    /// One slice in each turn.
-    Slices(NodeId),
+    /// One slice in each turn, the first one at this place of the leading axis.
+    Slices(NodeId, u64),
     /// The same in every turn.
     Whole(NodeId),
     /// The same in every turn, without its leading axis of size 1.
@@ -113,7 +114,7 @@ struct Fused {
     region: Region,
     carries: Vec<(NodeId, FirstValue)>,
     sources: BTreeMap<Source, NodeId>,
-    slices: BTreeMap<NodeId, NodeId>,
+    slices: BTreeMap<(NodeId, u64), NodeId>,
     /// The results of the body: next carries, then stacks; and what they are for main.
     results: Vec<NodeId>,
     parts: Vec<(Part, usize)>,
@@ -170,7 +171,7 @@ impl Fused {
                 && node.operands[0] == first
                 && index as usize >= n_first
             {
-                fused.slices.insert(id, stack_nodes[index as usize - n_first]);
+                fused.slices.insert((id, 0), stack_nodes[index as usize - n_first]);
             }
         }
         let partner = |place: usize| same.iter().find(|(_, other)| *other == place).map(|(one, _)| *one);
@@ -242,9 +243,9 @@ impl Fused {
                     None => self.carry(body.tensor(*input).clone(), FirstValue::Node(*operand)),
                 }
             } else if depends {
-                self.slice(main, *operand)?
+                self.slice(main, *operand, 0)?
             } else if is_sequence {
-                self.source(main, Source::Slices(*operand))
+                self.source(main, Source::Slices(*operand, 0))
             } else {
                 self.source(main, Source::Whole(*operand))
             });
@@ -263,76 +264,138 @@ impl Fused {
         for (id, node) in main.nodes.iter() {
             let Op::ReduceSum { axes } = &node.op else { continue };
             let operand = node.operands[0];
-            if !axes.contains(&0) || !self.after.contains(operand) || !self.has_turns(main, operand) {
+            if !axes.contains(&0) || !self.after.contains(operand) {
                 continue;
             }
-            let Some(slice) = self.slice(main, operand) else { continue };
+            // All turns, or all but a first or last place that is joined to them.
+            let places = main.tensor(operand).shape[0];
+            let starts = (0..=places.saturating_sub(self.length)).take(2);
+            let Some((start, slice)) =
+                starts.filter_map(|start| Some((start, self.slice(main, operand, start)?))).next()
+            else {
+                continue;
+            };
+            let rest_is_outside = [(0, start), (start + self.length, places)]
+                .iter()
+                .all(|(from, to)| from == to || self.is_outside(main, operand, *from, *to));
+            if !rest_is_outside {
+                continue;
+            }
             let rest: Vec<u32> = axes.iter().filter(|axis| **axis != 0).map(|axis| axis - 1).collect();
             let term = if rest.is_empty() { slice } else { self.push(Op::ReduceSum { axes: rest }, &[slice]) };
             let ty = self.region.tensor(term).clone();
             let carry = self.carry(ty.clone(), FirstValue::Zeros(ty));
             let next = self.push(Op::Add {}, &[carry, term]);
-            self.parts.push((Part::Sum(id), self.results.len()));
+            self.parts.push((Part::Sum(id, start), self.results.len()));
             self.results.push(next);
         }
     }
 
-    fn has_turns(&self, main: &Region, node: NodeId) -> bool {
-        main.nodes[node].ty.tensor().is_some_and(|ty| ty.shape.first() == Some(&self.length))
-    }
-
-    /// One turn of a tensor whose leading axis counts turns, as a node of the body; `None` where that mixes turns of what the
-    /// first loop gives.
-    fn slice(&mut self, main: &Region, id: NodeId) -> Option<NodeId> {
-        if let Some(known) = self.slices.get(&id) {
+    /// One turn of a tensor, as a node of the body: turn k is place `start` + k of its leading axis. `None` where that mixes turns
+    /// of what the first loop gives.
+    fn slice(&mut self, main: &Region, id: NodeId, start: u64) -> Option<NodeId> {
+        if let Some(known) = self.slices.get(&(id, start)) {
             return Some(*known);
         }
         let node = &main.nodes[id];
         let ty = node.ty.tensor()?;
-        if ty.shape.first() != Some(&self.length) {
+        if *ty.shape.first()? < start + self.length {
             return None;
         }
         let found = self
-            .computed(main, &node.op, &node.operands, &ty.shape)
-            .or_else(|| (!self.after.contains(id)).then(|| self.source(main, Source::Slices(id))))?;
-        self.slices.insert(id, found);
+            .computed(main, &node.op, &node.operands, &ty.shape, start)
+            .or_else(|| (!self.after.contains(id)).then(|| self.source(main, Source::Slices(id, start))))?;
+        self.slices.insert((id, start), found);
         Some(found)
     }
 
     /// The same operation without the leading axis.
-    fn computed(&mut self, main: &Region, op: &Op, operands: &[NodeId], shape: &[u64]) -> Option<NodeId> {
-        let inner = |axes: &[u32]| axes.iter().map(|axis| axis - 1).collect::<Vec<_>>();
-        let operand_shape = |place: usize| main.nodes[operands[place]].ty.tensor().map(|ty| ty.shape.clone());
-        let op = match (op, op.class()) {
-            (Op::Constant { value, .. }, _) => Op::Constant { value: *value, shape: shape[1..].to_vec() },
-            (_, OpClass::Unary(_) | OpClass::Binary(_) | OpClass::Elementwise) => op.clone(),
-            (Op::Broadcast { .. }, _) if operand_shape(0)?[0] == 1 => {
-                if self.after.contains(operands[0]) {
+    fn computed(&mut self, main: &Region, op: &Op, operands: &[NodeId], shape: &[u64], start: u64) -> Option<NodeId> {
+        let places = |operand: usize| main.tensor(operands[operand]).shape.first().copied();
+        match within(op, shape, start, start + self.length, &places)? {
+            Within::Operand(operand, start, _) => self.slice(main, operands[operand], start),
+            Within::Same => {
+                if operands.iter().any(|operand| self.after.contains(*operand)) {
                     return None;
                 }
-                let whole = self.source(main, Source::Squeezed(operands[0]));
-                return Some(self.push(Op::Broadcast { shape: shape[1..].to_vec() }, &[whole]));
+                let whole: Vec<NodeId> =
+                    operands.iter().map(|operand| self.source(main, Source::Squeezed(*operand))).collect();
+                Some(self.push(without_leading(op, shape), &whole))
             }
-            (Op::Broadcast { .. }, _) => Op::Broadcast { shape: shape[1..].to_vec() },
-            (Op::Reshape { .. }, _) if operand_shape(0)?.first() == Some(&self.length) => {
-                Op::Reshape { shape: shape[1..].to_vec() }
+            Within::All(start, _) => {
+                let slices: Option<Vec<NodeId>> =
+                    operands.iter().map(|operand| self.slice(main, *operand, start)).collect();
+                Some(self.push(without_leading(op, shape), &slices?))
             }
-            (Op::Permute { axes }, _) if axes[0] == 0 => Op::Permute { axes: inner(&axes[1..]) },
-            (Op::Slice { starts, stops }, _) if starts[0] == 0 && stops[0] == self.length => {
-                Op::Slice { starts: starts[1..].to_vec(), stops: stops[1..].to_vec() }
+        }
+    }
+
+    /// Whether these places of a tensor need no stack of the first loop.
+    fn is_outside(&self, main: &Region, id: NodeId, from: u64, to: u64) -> bool {
+        if !self.after.contains(id) {
+            return true;
+        }
+        let node = &main.nodes[id];
+        let Some(ty) = node.ty.tensor() else { return false };
+        let places = |operand: usize| main.tensor(node.operands[operand]).shape.first().copied();
+        match within(&node.op, &ty.shape, from, to, &places) {
+            Some(Within::Operand(operand, from, to)) => self.is_outside(main, node.operands[operand], from, to),
+            Some(Within::Same) => node.operands.iter().all(|operand| !self.after.contains(*operand)),
+            Some(Within::All(from, to)) => {
+                node.operands.iter().all(|operand| self.is_outside(main, *operand, from, to))
             }
-            (Op::Pad { low, high, value }, _) if low[0] == 0 && high[0] == 0 => {
-                Op::Pad { low: low[1..].to_vec(), high: high[1..].to_vec(), value: *value }
+            // The whole of a last carry, seen as one place.
+            None => from == 0 && places_of(main, id) == Some(to) && !self.reads_stacks(main, id),
+        }
+    }
+
+    /// Whether a node depends on a stack of one of the loops.
+    fn reads_stacks(&self, main: &Region, id: NodeId) -> bool {
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            let node = &main.nodes[id];
+            match node.op {
+                Op::Project { index } => {
+                    let scan = node.operands[0];
+                    if matches!(main.nodes[scan].op, Op::Scan { .. }) && index as usize >= carries(main, scan).len() {
+                        return true;
+                    }
+                }
+                _ => pending.extend(node.operands.iter().filter(|operand| self.after.contains(**operand))),
             }
-            (Op::Concat { axis }, _) if *axis > 0 => Op::Concat { axis: axis - 1 },
-            (Op::Reverse { axis }, _) if *axis > 0 => Op::Reverse { axis: axis - 1 },
-            (Op::ReduceSum { axes }, _) if !axes.contains(&0) => Op::ReduceSum { axes: inner(axes) },
-            (Op::ReduceMax { axes }, _) if !axes.contains(&0) => Op::ReduceMax { axes: inner(axes) },
-            (Op::ReduceMin { axes }, _) if !axes.contains(&0) => Op::ReduceMin { axes: inner(axes) },
-            _ => return None,
+        }
+        false
+    }
+
+    /// These places of a tensor as a node of the new main, computed from what `map` has; see `is_outside`.
+    fn outside(&self, old: &Region, new: &mut Region, map: &NodeMap, id: NodeId, from: u64, to: u64) -> NodeId {
+        let node = &old.nodes[id];
+        let ty = old.tensor(id);
+        let places = |operand: usize| old.tensor(node.operands[operand]).shape.first().copied();
+        let here = |id: NodeId| map[id].expect("bug in bpc: an operand of a fused loop comes later");
+        let shape: Vec<u64> = std::iter::once(to - from).chain(ty.shape[1..].iter().copied()).collect();
+        let inside = if self.after.contains(id) { within(&node.op, &ty.shape, from, to, &places) } else { None };
+        let (op, operands) = match inside {
+            Some(Within::Operand(operand, from, to)) => {
+                return self.outside(old, new, map, node.operands[operand], from, to);
+            }
+            Some(Within::Same) => {
+                (with_leading(&node.op, &shape), node.operands.iter().map(|operand| here(*operand)).collect())
+            }
+            Some(Within::All(from, to)) => {
+                let operands: Vec<NodeId> =
+                    node.operands.iter().map(|operand| self.outside(old, new, map, *operand, from, to)).collect();
+                (with_leading(&node.op, &shape), operands)
+            }
+            None if from == 0 && to == ty.shape[0] => return here(id),
+            None => {
+                let mut starts = vec![0; ty.rank()];
+                let mut stops = ty.shape.clone();
+                (starts[0], stops[0]) = (from, to);
+                (Op::Slice { starts, stops }, vec![here(id)])
+            }
         };
-        let operands = operands.iter().map(|operand| self.slice(main, *operand)).collect::<Option<Vec<_>>>()?;
-        Some(self.push(op, &operands))
+        new.push(op, &operands, node.provenance).unwrap_or_else(|error| panic!("bug in bpc: a fused loop: {error}"))
     }
 
     fn push(&mut self, op: Op, operands: &[NodeId]) -> NodeId {
@@ -356,7 +419,7 @@ impl Fused {
         if let Some(known) = self.sources.get(&source) {
             return *known;
         }
-        let (Source::Slices(node) | Source::Whole(node) | Source::Squeezed(node)) = source;
+        let (Source::Slices(node, _) | Source::Whole(node) | Source::Squeezed(node)) = source;
         let ty = main.tensor(node);
         let shape = if matches!(source, Source::Whole(_)) { &ty.shape[..] } else { &ty.shape[1..] };
         let input = self.input(TensorType::new(ty.dtype, shape));
@@ -420,14 +483,15 @@ impl Fused {
         }
         for source in self.sources.keys() {
             operands.push(match source {
-                Source::Slices(node) | Source::Whole(node) => at(&map, *node),
+                Source::Whole(node) => at(&map, *node),
+                Source::Slices(node, start) => self.outside(&old, &mut new, &map, *node, *start, start + self.length),
                 Source::Squeezed(node) => {
                     let shape = old.tensor(*node).shape[1..].to_vec();
                     push(&mut new, Op::Reshape { shape }, &[at(&map, *node)])
                 }
             });
         }
-        let is_sequence = |source: &&Source| matches!(source, Source::Slices(_));
+        let is_sequence = |source: &&Source| matches!(source, Source::Slices(..));
         let scan = Op::Scan {
             carries: self.carries.len() as u32,
             sequences: self.sources.keys().filter(is_sequence).count() as u32,
@@ -440,7 +504,7 @@ impl Fused {
         let scan = new
             .push(scan, &operands, old.nodes[self.first].provenance)
             .unwrap_or_else(|error| panic!("bug in bpc: a fused loop: {error}"));
-        let mut sums: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        let mut sums: BTreeMap<NodeId, (NodeId, u64)> = BTreeMap::new();
         let mut parts: BTreeMap<(NodeId, u32), NodeId> = BTreeMap::new();
         for (part, result) in &self.parts {
             let node = push(&mut new, Op::Project { index: *result as u32 }, &[scan]);
@@ -448,9 +512,9 @@ impl Fused {
                 Part::Of(id, index) => {
                     parts.insert((*id, *index), node);
                 }
-                Part::Sum(id) => {
+                Part::Sum(id, start) => {
                     let shape = old.tensor(*id).shape.clone();
-                    sums.insert(*id, push(&mut new, Op::Reshape { shape }, &[node]));
+                    sums.insert(*id, (push(&mut new, Op::Reshape { shape }, &[node]), *start));
                 }
             }
         }
@@ -458,9 +522,28 @@ impl Fused {
             if id == self.first || id == self.second {
                 continue;
             }
-            let part = match node.op {
-                Op::Project { index } => parts.get(&(node.operands[0], index)).copied(),
-                _ => sums.get(&id).copied(),
+            let part = match &node.op {
+                Op::Project { index } => parts.get(&(node.operands[0], *index)).copied(),
+                // Places in front of the turns or behind them need no stack.
+                Op::Slice { starts, stops }
+                    if !starts.is_empty() && self.is_outside(&old, node.operands[0], starts[0], stops[0]) =>
+                {
+                    let whole = &old.tensor(node.operands[0]).shape;
+                    let rows = self.outside(&old, &mut new, &map, node.operands[0], starts[0], stops[0]);
+                    let (mut starts, mut stops) = (starts.clone(), stops.clone());
+                    (starts[0], stops[0]) = (0, stops[0] - starts[0]);
+                    let all = starts.iter().all(|start| *start == 0) && stops[1..] == whole[1..];
+                    Some(if all { rows } else { push(&mut new, Op::Slice { starts, stops }, &[rows]) })
+                }
+                op => sums.get(&id).map(|(turns, start)| {
+                    let places = old.tensor(node.operands[0]).shape[0];
+                    let rest = [(0, *start), (start + self.length, places)];
+                    rest.iter().filter(|(from, to)| from < to).fold(*turns, |sum, (from, to)| {
+                        let rows = self.outside(&old, &mut new, &map, node.operands[0], *from, *to);
+                        let own = push(&mut new, op.clone(), &[rows]);
+                        push(&mut new, Op::Add {}, &[sum, own])
+                    })
+                }),
             };
             match part {
                 Some(part) => map[id] = Some(part),
@@ -490,5 +573,83 @@ fn stacks_of(main: &Region, scan: NodeId) -> Vec<TensorType> {
     match &main.nodes[scan].op {
         Op::Scan { stacks, .. } => stacks.clone(),
         _ => Vec::new(),
+    }
+}
+
+fn places_of(region: &Region, id: NodeId) -> Option<u64> {
+    region.nodes[id].ty.tensor()?.shape.first().copied()
+}
+
+/// What some places along the leading axis of a result are computed from.
+enum Within {
+    /// From these places of one operand, unchanged.
+    Operand(usize, u64, u64),
+    /// From these places of every operand.
+    All(u64, u64),
+    /// From operands that are the same for all places (of size 1 along the axis), or from none.
+    Same,
+}
+
+/// What the places `from` to `to` of the result of an operation are computed from, if it treats every place alone. `shape` is that of
+/// the result, `places` gives the size of the leading axis of an operand.
+fn within(op: &Op, shape: &[u64], from: u64, to: u64, places: &dyn Fn(usize) -> Option<u64>) -> Option<Within> {
+    let alone = match (op, op.class()) {
+        (Op::Constant { .. }, _) => return Some(Within::Same),
+        (Op::Broadcast { .. }, _) if places(0)? == 1 => return Some(Within::Same),
+        (Op::Concat { axis: 0 }, _) => {
+            let first = places(0)?;
+            return if to <= first {
+                Some(Within::Operand(0, from, to))
+            } else if from >= first {
+                Some(Within::Operand(1, from - first, to - first))
+            } else {
+                None
+            };
+        }
+        (Op::Slice { starts, .. }, _) => return Some(Within::All(from + starts[0], to + starts[0])),
+        (Op::Broadcast { .. }, _) => true,
+        (_, OpClass::Unary(_) | OpClass::Binary(_) | OpClass::Elementwise) => true,
+        (Op::Reshape { .. }, _) => places(0)? == shape[0],
+        (Op::Permute { axes }, _) => axes[0] == 0,
+        (Op::Pad { low, high, .. }, _) => low[0] == 0 && high[0] == 0,
+        (Op::Concat { .. }, _) => true,
+        (Op::Reverse { axis }, _) => *axis > 0,
+        (Op::ReduceSum { axes } | Op::ReduceMax { axes } | Op::ReduceMin { axes }, _) => !axes.contains(&0),
+        _ => false,
+    };
+    alone.then_some(Within::All(from, to))
+}
+
+/// An operation that treats every place of the leading axis alone, for one place, without that axis.
+fn without_leading(op: &Op, shape: &[u64]) -> Op {
+    let inner = |axes: &[u32]| axes.iter().map(|axis| axis - 1).collect::<Vec<_>>();
+    match op {
+        Op::Constant { value, .. } => Op::Constant { value: *value, shape: shape[1..].to_vec() },
+        Op::Broadcast { .. } => Op::Broadcast { shape: shape[1..].to_vec() },
+        Op::Reshape { .. } => Op::Reshape { shape: shape[1..].to_vec() },
+        Op::Permute { axes } => Op::Permute { axes: inner(&axes[1..]) },
+        Op::Slice { starts, stops } => Op::Slice { starts: starts[1..].to_vec(), stops: stops[1..].to_vec() },
+        Op::Pad { low, high, value } => Op::Pad { low: low[1..].to_vec(), high: high[1..].to_vec(), value: *value },
+        Op::Concat { axis } => Op::Concat { axis: axis - 1 },
+        Op::Reverse { axis } => Op::Reverse { axis: axis - 1 },
+        Op::ReduceSum { axes } => Op::ReduceSum { axes: inner(axes) },
+        Op::ReduceMax { axes } => Op::ReduceMax { axes: inner(axes) },
+        Op::ReduceMin { axes } => Op::ReduceMin { axes: inner(axes) },
+        other => other.clone(),
+    }
+}
+
+/// The same for a leading axis of another size; `shape` is the new result's.
+fn with_leading(op: &Op, shape: &[u64]) -> Op {
+    match op {
+        Op::Constant { value, .. } => Op::Constant { value: *value, shape: shape.to_vec() },
+        Op::Broadcast { .. } => Op::Broadcast { shape: shape.to_vec() },
+        Op::Reshape { .. } => Op::Reshape { shape: shape.to_vec() },
+        Op::Slice { starts, stops } => {
+            let (mut starts, mut stops) = (starts.clone(), stops.clone());
+            (starts[0], stops[0]) = (0, shape[0]);
+            Op::Slice { starts, stops }
+        }
+        other => other.clone(),
     }
 }
