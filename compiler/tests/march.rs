@@ -96,7 +96,7 @@ fn graph(choice: &Choice) -> Graph {
     for (operation, first, second) in &choice.operations {
         let (a, b) = (pool[first % pool.len()], pool[second % pool.len()]);
         let half = body.constant(0.5, &state);
-        let node = match operation % 14 {
+        let node = match operation % 15 {
             0 => body.push(Op::Add {}, &[a, b]),
             1 => body.push(Op::Sub {}, &[a, b]),
             2 => {
@@ -139,6 +139,18 @@ fn graph(choice: &Choice) -> Graph {
                 let total = body.push(Op::Reshape { shape: vec![size] }, &[total]);
                 let total = body.push(Op::Mul {}, &[total, scale]);
                 let total = body.push(Op::Neg {}, &[total]);
+                let last = *sums.last().expect("the carry is the first");
+                sums.push(body.push(Op::Add {}, &[last, total]));
+                continue;
+            }
+            14 if size > 1 => {
+                // Into one element of the sum, so that padding and indices stand around it.
+                let first = body.push(Op::Slice { starts: vec![0, 1], stops: vec![places, 2] }, &[a]);
+                let total = body.push(Op::ReduceSum { axes: vec![0] }, &[first]);
+                let total = body.push(Op::Reshape { shape: vec![1] }, &[total]);
+                let zero = Literal::new(dtype, 0.0);
+                let total = body.push(Op::Neg {}, &[total]);
+                let total = body.push(Op::Pad { low: vec![1], high: vec![size - 2], value: zero }, &[total]);
                 let last = *sums.last().expect("the carry is the first");
                 sums.push(body.push(Op::Add {}, &[last, total]));
                 continue;

@@ -47,7 +47,7 @@ pub struct Turn<'a> {
     pub places: u64,
     /// All scalars so far.
     pub stage: Stage,
-    known: BTreeMap<Scalar, ValueId>,
+    found: BTreeMap<Scalar, ValueId>,
     /// Whether a scalar is the same at all places.
     same: SecondaryMap<ValueId, bool>,
     memory: BTreeMap<BufferId, Content>,
@@ -67,7 +67,7 @@ impl<'a> Turn<'a> {
             repeat,
             places,
             stage: Stage::default(),
-            known: BTreeMap::new(),
+            found: BTreeMap::new(),
             same: SecondaryMap::new(),
             memory: BTreeMap::new(),
         };
@@ -103,9 +103,30 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// The number that a scalar is whatever the turn and the place.
+    fn known(&self, value: ValueId) -> Option<Literal> {
+        match &self.stage.values[value] {
+            Scalar::Literal(literal) => Some(*literal),
+            _ => None,
+        }
+    }
+
+    /// What an operation on known indices gives: where an element stands in a concatenation or in padding.
+    fn known_condition(&self, op: &Op, x: Term, y: Term) -> Option<bool> {
+        let (Term::Here(x), Term::Here(y)) = (x, y) else { return None };
+        let (x, y) = (self.known(x)?, self.known(y)?);
+        match op {
+            _ if x.dtype.is_float() => None,
+            Op::Less {} => Some(x.as_i64() < y.as_i64()),
+            Op::LessEqual {} => Some(x.as_i64() <= y.as_i64()),
+            Op::And {} if x.dtype == Dtype::Bool => Some(x.as_i64() != 0 && y.as_i64() != 0),
+            _ => None,
+        }
+    }
+
     /// Whether a scalar is the number 0.
     fn is_zero(&self, value: ValueId) -> bool {
-        matches!(&self.stage.values[value], Scalar::Literal(literal) if literal.as_f64() == 0.0)
+        self.known(value).is_some_and(|literal| literal.as_f64() == 0.0)
     }
 
     /// What the elements of a buffer are where it stands for a carry or slice; none where that cannot be said.
@@ -126,13 +147,13 @@ impl<'a> Turn<'a> {
 
     /// Adds a scalar, or finds the equal one.
     fn push(&mut self, scalar: Scalar, dtype: Dtype, same: bool) -> ValueId {
-        if let Some(id) = self.known.get(&scalar) {
+        if let Some(id) = self.found.get(&scalar) {
             return *id;
         }
         let id = self.stage.values.push(scalar.clone());
         self.stage.dtypes[id] = Some(dtype);
         self.same[id] = same || self.places == 1;
-        self.known.insert(scalar, id);
+        self.found.insert(scalar, id);
         id
     }
 
@@ -352,6 +373,13 @@ impl<'a> Turn<'a> {
                 Scalar::Unary(op, x) => self.unary(op, get(x)?, dtype),
                 Scalar::Binary(op, x, y) => self.binary(op, get(x)?, get(y)?, dtype),
                 Scalar::Select(condition, x, y) => match (get(condition)?, get(x)?, get(y)?) {
+                    (Term::Here(condition), x, y) if self.known(condition).is_some() => {
+                        if self.is_zero(condition) {
+                            y
+                        } else {
+                            x
+                        }
+                    }
                     (Term::Here(condition), Term::Here(x), Term::Here(y)) => {
                         let same = [condition, x, y].iter().all(|value| self.same[*value]);
                         Term::Here(self.push(Scalar::Select(condition, x, y), dtype, same))
@@ -425,6 +453,9 @@ impl<'a> Turn<'a> {
     }
 
     fn binary(&mut self, op: &Op, x: Term, y: Term, dtype: Dtype) -> Term {
+        if let Some(holds) = self.known_condition(op, x, y) {
+            return self.literal(Literal::new(Dtype::Bool, f64::from(u8::from(holds))));
+        }
         let is_zero = |term: Term| matches!(term, Term::Here(value) if self.is_zero(value));
         let adds = matches!(op, Op::Add {} | Op::Sub {});
         if adds && is_zero(y) {

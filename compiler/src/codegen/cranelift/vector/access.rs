@@ -170,6 +170,8 @@ pub(in crate::codegen::cranelift) fn collect(emitter: &mut Emitter<'_, '_>, dtyp
         let element =
             if dtype == Dtype::Bool { emitter.builder.ins().uextend(ty.lane_type(), *element) } else { *element };
         vector = Some(match vector {
+            // For two lanes, one instruction that reads memory; the others must be cleared first.
+            None if lanes == 2 => emitter.builder.ins().splat(ty, element),
             None => emitter.builder.ins().scalar_to_vector(ty, element),
             Some(vector) => emitter.builder.ins().insertlane(vector, element, lane as u8),
         });
