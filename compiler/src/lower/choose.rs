@@ -49,6 +49,10 @@ impl<'p> Lowering<'p> {
                 choice.scope.as_ref().map(|scope| scope.split('.').map(str::to_string).collect());
             if choice.target == name && pattern.is_none_or(|pattern| matches_below(&pattern, &path)) {
                 self.model.used_overrides.insert(index);
+                // What it overrides matches all the same.
+                if let Some(scope) = self.scope_of(name, &path) {
+                    self.model.scopes[scope].used = true;
+                }
                 let rule = match rule_from_text(&choice.rule, span) {
                     Ok(rule) => rule,
                     Err(sentence) => {
@@ -62,11 +66,8 @@ impl<'p> Lowering<'p> {
         if let Some(rule) = via {
             return self.named_rule(target, name, rule, None).map(Some);
         }
-        let scope = self.model.scopes.iter_mut().rev().find(|scope| {
-            let inside = scope.choice.scope.as_ref().is_none_or(|pattern| matches_below(&pattern.segments, &path));
-            scope.choice.target.text == name && inside
-        });
-        if let Some(scope) = scope {
+        if let Some(scope) = self.scope_of(name, &path) {
+            let scope = &mut self.model.scopes[scope];
             scope.used = true;
             let (rule, module) = (scope.choice.rule.clone(), scope.module);
             return self.named_rule(target, name, &rule, Some(module)).map(Some);
@@ -92,6 +93,14 @@ impl<'p> Lowering<'p> {
             Ok(rule) => self.named_rule(target, name, &rule, Some(module)),
             Err(sentence) => self.error("BP0404", format!("`{text}`: {sentence}"), span, "for this call"),
         }
+    }
+
+    /// The nearest scope that chooses a rule for a call at this path.
+    fn scope_of(&self, name: &str, path: &[&str]) -> Option<usize> {
+        self.model.scopes.iter().rposition(|scope| {
+            let inside = scope.choice.scope.as_ref().is_none_or(|pattern| matches_below(&pattern.segments, path));
+            scope.choice.target.text == name && inside
+        })
     }
 
     fn named_rule(
