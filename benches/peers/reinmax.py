@@ -34,7 +34,7 @@ def torch_layer(inputs, p, compile):
 
     def step():
         d = sample(logits, inputs[NOISE])
-        return {"value": d, "gradient": torch.autograd.grad((d * inputs["seed"]).sum(), logits)[0]}
+        return {"value": d, "gradient": torch.autograd.grad((d * inputs["g"]).sum(), logits)[0]}
 
     return step
 
@@ -64,14 +64,14 @@ def jax_layer(inputs, p, compile):
 
     sample.defvjp(forward, backward)
 
-    def loss(logits, uniform, seed):
+    def loss(logits, uniform, g):
         d = sample(logits, uniform)
-        return (d * seed).sum(), d
+        return (d * g).sum(), d
 
     gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
 
     def step():
-        (_, d), slope = gradient(inputs["logits"], inputs[NOISE], inputs["seed"])
+        (_, d), slope = gradient(inputs["logits"], inputs[NOISE], inputs["g"])
         return {"value": d, "gradient": slope}
 
     return step
