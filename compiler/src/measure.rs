@@ -122,6 +122,45 @@ fn of_node(region: &Region, node: &crate::ir::graph::Node, of_regions: &[u64]) -
     }
 }
 
+/// What the calls of a function under a rule take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCosts {
+    /// Bytes of what `keep` lines keep.
+    pub kept_bytes: u64,
+    /// Bytes of the arguments that the rule does not read, and so need not be there for the backward pass.
+    pub spared_bytes: u64,
+    /// Operations of the matrix products of the backward pass.
+    pub backward_products: u64,
+}
+
+/// The costs of all calls of `function` under `rule` in a graph as it was lowered; `None` if there is no such call.
+pub fn rule_costs(graph: &Graph, function: &str, rule: &str) -> Option<RuleCosts> {
+    let mut costs = None;
+    for region in graph.regions.values() {
+        for node in region.nodes.values() {
+            let Op::Ruled { of, rule: known, arguments, body, .. } = &node.op else { continue };
+            if of != function || known != rule {
+                continue;
+            }
+            let costs: &mut RuleCosts = costs.get_or_insert_default();
+            let body = &graph.regions[*body];
+            let read = live(body, body.results.iter().map(|output| output.node));
+            for (index, (operand, input)) in node.operands[1..].iter().zip(&body.inputs).enumerate() {
+                let bytes = region.tensor(*operand).bytes();
+                if index >= *arguments as usize {
+                    costs.kept_bytes += bytes;
+                } else if !read.contains(*input) {
+                    costs.spared_bytes += bytes;
+                }
+            }
+            let products =
+                body.nodes.iter().filter(|(id, node)| read.contains(*id) && matches!(node.op, Op::Matmul {}));
+            costs.backward_products += products.map(|(_, node)| of_node(body, node, &[])).sum::<u64>();
+        }
+    }
+    costs
+}
+
 /// The graph in which calls of `function` under `rule` are plain calls, differentiated through their bodies; gives
 /// `None` if there is no such call.
 pub fn without_rule(graph: &Graph, function: &str, rule: &str) -> Option<Graph> {

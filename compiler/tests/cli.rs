@@ -112,6 +112,7 @@ fn check_is_silent_on_examples_and_names_errors() {
         "cascaded_tanks",
         "silverbox",
         "debris",
+        "vit",
     ] {
         let _ = prints(&["check", &format!("examples/{example}.bp")]);
     }

@@ -16,6 +16,7 @@ use bpc::kernel::{plan, schedule};
 use bpc::lower::{Derivatives, Site};
 use bpc::pipeline::Compilation;
 use bpc::{Model, measure};
+use bpc_lang::tree::Item;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -113,7 +114,41 @@ fn rules(model: &Model, compilation: &Compilation) -> String {
         };
         rows.push(vec![function.to_string(), rule.to_string(), sites.len().to_string(), residuals, work, places]);
     }
-    format!("Gradient rules, and what they save against the derivative of the body\n{}", table("llrrrl", &rows))
+    format!(
+        "Gradient rules, and what they save against the derivative of the body\n{}{}",
+        table("llrrrl", &rows),
+        kept(model, compilation, groups.keys().filter(|(_, rule)| *rule != "exact"))
+    )
+}
+
+/// What each of these functions keeps under its rule, in numbers without rounding, and what the rules' own pages say.
+fn kept<'g>(model: &Model, compilation: &Compilation, groups: impl Iterator<Item = &'g (&'g str, &'g str)>) -> String {
+    let mut rows = Vec::new();
+    let mut notes: Vec<String> = Vec::new();
+    for (function, rule) in groups {
+        let Some(costs) = measure::rule_costs(&compilation.lowered.graph, function, rule) else { continue };
+        rows.push(vec![
+            function.to_string(),
+            rule.to_string(),
+            format!("{} B", costs.kept_bytes),
+            format!("{} B", costs.spared_bytes),
+            format!("{} FLOP", costs.backward_products),
+        ]);
+        let name = rule.split('(').next().unwrap_or(rule);
+        let items = model.program().modules.iter().flat_map(|module| &module.items);
+        let declared = items.filter_map(|item| match item {
+            Item::Rule(rule) if rule.target.text == *function => Some(rule),
+            _ => None,
+        });
+        for declared in declared.filter(|rule| rule.name.as_ref().is_some_and(|known| known.text == name)) {
+            notes.extend(declared.docs.iter().map(|line| format!("    {}\n", line.trim())));
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    rows.insert(0, row(["function", "rule", "keeps", "in the place of", "products backward"]));
+    format!("What rules keep of their arguments\n{}{}", table("llrrr", &rows), notes.concat())
 }
 
 /// Compiles the model without the rule and compares.

@@ -20,6 +20,9 @@ pub(super) struct Chosen<'p> {
     pub given: Vec<Given>,
 }
 
+/// The choice from the command line that undoes every other.
+const EXACT: &str = "exact";
+
 impl<'p> Lowering<'p> {
     /// The rule that a call takes: from the command line, by `via`, by the nearest scope, or the nameless one. In the body of a
     /// rule, the calls of its target do not take that rule again.
@@ -53,6 +56,9 @@ impl<'p> Lowering<'p> {
                 if let Some(scope) = self.scope_of(name, &path) {
                     self.model.scopes[scope].used = true;
                 }
+                if choice.rule == EXACT {
+                    return Ok(self.nameless_rule(target));
+                }
                 let rule = match rule_from_text(&choice.rule, span) {
                     Ok(rule) => rule,
                     Err(sentence) => {
@@ -72,12 +78,14 @@ impl<'p> Lowering<'p> {
             let (rule, module) = (scope.choice.rule.clone(), scope.module);
             return self.named_rule(target, name, &rule, Some(module)).map(Some);
         }
-        if let Target::Item(_) = target
-            && let Some((id, rule)) = self.program.rules_for(target).find(|(_, rule)| rule.name.is_none())
-        {
-            return Ok(Some(Chosen { id, rule, given: Vec::new() }));
-        }
-        Ok(None)
+        Ok(self.nameless_rule(target))
+    }
+
+    /// What a function takes where no rule is chosen; without it, its body is differentiated.
+    fn nameless_rule(&self, target: Target) -> Option<Chosen<'p>> {
+        let Target::Item(_) = target else { return None };
+        let (id, rule) = self.program.rules_for(target).find(|(_, rule)| rule.name.is_none())?;
+        Some(Chosen { id, rule, given: Vec::new() })
     }
 
     /// The rule that a text names, as the command line writes it; names in it are those of a module.

@@ -55,6 +55,26 @@ impl<'p> Lowering<'p> {
         value: Value,
         span: Span,
     ) -> Outcome<Value> {
+        // What goes wrong in a page of the library is shown at the call that took the rule.
+        let of_library = self.in_library(chosen.rule.target.span);
+        if of_library {
+            self.calls.push((span, name.to_string(), chosen.id));
+        }
+        let result = self.ruled_call(chosen, name, arguments, value, span);
+        if of_library {
+            self.calls.pop();
+        }
+        result
+    }
+
+    fn ruled_call(
+        &mut self,
+        chosen: Chosen<'p>,
+        name: &str,
+        arguments: &[(&str, Option<Value>)],
+        value: Value,
+        span: Span,
+    ) -> Outcome<Value> {
         let rule = chosen.rule;
         let several = matches!(value, Value::Tuple(_));
         let values = match value {
