@@ -49,6 +49,25 @@ fn explain_shows_random_sites_and_times_on_demand() {
 }
 
 #[test]
+fn explain_shows_the_exact_forms_of_a_loop_and_the_one_taken() {
+    let page = success(&["explain", &case("loop.bp"), "--model", "right", "--set", "T=20"]);
+    let forms = ["adjoint", "forward"].map(|form| row(&page, &["scan.path", "exact:", form]));
+    assert_eq!(forms.iter().filter(|cells| cells.last() == Some(&"taken")).count(), 1, "{page}");
+    assert!(!success(&["explain", "examples/digits.bp", "--set", "B=4"]).contains("Exact forms"));
+}
+
+#[test]
+fn grad_check_sees_a_wrong_rule_of_a_loop() {
+    let check = |model: &str| bpc(&["grad-check", &case("loop.bp"), "--model", model, "--set", "T=8"]);
+    let (right, wrong, cut) = (check("right"), check("wrong"), check("cut"));
+    let text = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(right.status.code(), Some(0), "{}", text(&right));
+    assert_eq!(wrong.status.code(), Some(1), "{}", text(&wrong));
+    assert!(text(&wrong).contains("FAILS"), "{}", text(&wrong));
+    assert!(!text(&cut).contains("FAILS") && text(&cut).contains("truncated(every = 3) of scan"), "{}", text(&cut));
+}
+
+#[test]
 fn grad_check_holds_for_correct_models() {
     for (program, size) in [("examples/digits.bp", "B=4"), ("examples/pendulum.bp", "T=12"), (&case("conv.bp"), "B=2")]
     {
