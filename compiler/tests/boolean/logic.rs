@@ -36,8 +36,8 @@ fn the_cotangent_of_a_gate_is_its_variation() {
         .with_slice("b", &[4], &[true, false, true, false])
         .unwrap();
     for gate in GATES {
-        let first = gate.contains('a').then_some("out first = grad(loss, a)").unwrap_or("");
-        let second = gate.trim_start_matches("a ").contains('b').then_some("out second = grad(loss, b)").unwrap_or("");
+        let first = if gate.contains('a') { "out first = grad(loss, a)" } else { "" };
+        let second = if gate.contains('b') { "out second = grad(loss, b)" } else { "" };
         let text = format!(
             "model gate {{
     in a: bool[N]
