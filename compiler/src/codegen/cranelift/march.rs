@@ -21,8 +21,13 @@ use cranelift_frontend::Variable;
 /// waits for its own, and a turn of them reads and writes whole cache lines.
 const GROUP: u64 = 16;
 
-/// Bytes of scratch for one carry of a group.
-const CARRY_BYTES: u64 = GROUP * 8;
+/// Bytes of scratch for one scalar of every place of a group.
+const ROW_BYTES: u64 = GROUP * 8;
+
+/// Operations of a place that stand between its loads and its stores. The processor works on the next place while one waits for
+/// its chain of operations, but sees only a few hundred instructions ahead; so a longer turn is cut into sections, and all places
+/// of the group go through one section after the other.
+const SECTION: usize = 72;
 
 /// How often a scalar is computed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +51,11 @@ pub(super) fn iterations(march: &March) -> Iterations {
 
 /// Bytes of scratch that a worker needs.
 pub(super) fn scratch_bytes(march: &March) -> u64 {
-    if march.stage.inner[1] > 1 { march.carries.len() as u64 * CARRY_BYTES } else { 0 }
+    if march.stage.inner[1] == 1 {
+        return 0;
+    }
+    let sections = Sections::of(march, &times(&march.stage));
+    (march.carries.len() as u64 + sections.rows) * ROW_BYTES
 }
 
 /// Emits the groups `begin .. end` of a march.
@@ -101,6 +110,96 @@ fn lanes(march: &March, when: &SecondaryMap<ValueId, When>) -> u32 {
     width.map_or(1, |width| (16 / width) as u32)
 }
 
+/// The turn of a place in pieces. Loads and carries are read again in each; other scalars that a later piece needs have a row of
+/// the scratch after those of the carries.
+struct Sections {
+    /// The scalars of each, without loads and carries.
+    ranges: Vec<Vec<ValueId>>,
+    /// Which one computes a scalar.
+    number: SecondaryMap<ValueId, usize>,
+    /// Where a later one finds it.
+    row: SecondaryMap<ValueId, Option<u64>>,
+    /// How many rows there are.
+    rows: u64,
+}
+
+impl Sections {
+    fn of(march: &March, when: &SecondaryMap<ValueId, When>) -> Sections {
+        let stage = &march.stage;
+        let computed: Vec<ValueId> =
+            stage.values.keys().filter(|id| when[*id] == When::Place && !is_read(&stage.values[*id])).collect();
+        let count = computed.len().div_ceil(SECTION).max(1);
+        let size = computed.len().div_ceil(count).max(1);
+        let mut ranges: Vec<Vec<ValueId>> = computed.chunks(size).map(<[ValueId]>::to_vec).collect();
+        if ranges.is_empty() {
+            ranges.push(Vec::new());
+        }
+        let mut number = SecondaryMap::new();
+        for (index, range) in ranges.iter().enumerate() {
+            range.iter().for_each(|id| number[*id] = index);
+        }
+        // The last section that reads each scalar.
+        let mut last = SecondaryMap::<ValueId, usize>::new();
+        for id in &computed {
+            stage.values[*id].operands().into_iter().for_each(|operand| last[operand] = last[operand].max(number[*id]));
+        }
+        sinks(march).for_each(|id| last[id] = ranges.len() - 1);
+        let mut sections = Sections { ranges, number, row: SecondaryMap::new(), rows: 0 };
+        let mut free: Vec<u64> = Vec::new();
+        for index in 0..sections.ranges.len() {
+            let ended = computed.iter().filter(|id| index > 0 && last[**id] == index - 1);
+            free.extend(ended.filter_map(|id| sections.row[*id]));
+            for id in sections.ranges[index].clone() {
+                if last[id] > index {
+                    sections.row[id] = Some(free.pop().unwrap_or_else(|| {
+                        sections.rows += 1;
+                        sections.rows - 1
+                    }));
+                }
+            }
+        }
+        sections
+    }
+
+    /// The scalars that a section computes or reads, in order.
+    fn needed(&self, march: &March, when: &SecondaryMap<ValueId, When>, section: usize) -> Vec<ValueId> {
+        let mut needed = SecondaryMap::<ValueId, bool>::new();
+        self.ranges[section].iter().for_each(|id| needed[*id] = true);
+        if section + 1 == self.ranges.len() {
+            sinks(march).for_each(|id| needed[id] = true);
+        }
+        let mut found = Vec::new();
+        for (id, scalar) in march.stage.values.iter().rev().filter(|(id, _)| when[*id] == When::Place) {
+            if needed[id] {
+                found.push(id);
+                if self.number[id] == section {
+                    scalar.operands().into_iter().for_each(|operand| needed[operand] = true);
+                }
+            }
+        }
+        found.reverse();
+        found
+    }
+}
+
+/// Whether a scalar comes from memory, and its own operands are none.
+fn is_read(scalar: &Scalar) -> bool {
+    matches!(scalar, Scalar::Load { .. } | Scalar::Carried(_) | Scalar::Index { .. })
+}
+
+/// What is stored and what the carries become.
+fn sinks(march: &March) -> impl Iterator<Item = ValueId> {
+    march.stage.stores.iter().map(|store| store.value).chain(march.carries.iter().map(|carry| carry.next))
+}
+
+/// A turn, a place, and where the place is in its group.
+#[derive(Clone, Copy)]
+struct At {
+    turn: Value,
+    place: Value,
+    lane: Value,
+}
+
 struct Code<'a> {
     march: &'a March,
     lanes: u32,
@@ -150,7 +249,7 @@ impl Code<'_> {
         }
         self.turns(emitter, |code, emitter, turn| {
             let given: Vec<Value> = carries.iter().map(|carry| emitter.builder.use_var(*carry)).collect();
-            let values = code.place(emitter, [turn, zero], &given, 1);
+            let values = code.place(emitter, [turn, zero], &given);
             code.stores(emitter, [turn, zero], &values, 1);
             for (carry, variable) in march.carries.iter().zip(&carries) {
                 emitter.builder.def_var(*variable, known(&values, carry.next));
@@ -182,27 +281,21 @@ impl Code<'_> {
             }
         });
         let lanes = self.lanes;
+        let sections = Sections::of(march, &self.when);
         self.turns(emitter, |code, emitter, turn| {
             let rest = emitter.builder.ins().band_imm_u(count, i64::from(lanes) - 1);
             let vectors = emitter.builder.ins().isub(count, rest);
-            let run = |emitter: &mut Emitter<'_, '_>, lanes: u32, from: Value, to: Value| {
-                emitter.loop_range(from, to, i64::from(lanes), |emitter, lane| {
-                    let place = emitter.builder.ins().iadd(low, lane);
-                    let axes = [turn, place];
-                    let given: Vec<Value> = (0..march.carries.len())
-                        .map(|index| code.carry(emitter, index, lane).read(emitter, zero, 0, lanes))
-                        .collect();
-                    let values = code.place(emitter, axes, &given, lanes);
-                    code.stores(emitter, axes, &values, lanes);
-                    for (index, carry) in march.carries.iter().enumerate() {
-                        let next = known(&values, carry.next);
-                        code.carry(emitter, index, lane).write(emitter, next, zero, 0, lanes);
-                    }
-                });
-            };
-            run(emitter, lanes, zero, vectors);
-            if lanes > 1 {
-                run(emitter, 1, vectors, count);
+            for number in 0..sections.ranges.len() {
+                let run = |emitter: &mut Emitter<'_, '_>, lanes: u32, from: Value, to: Value| {
+                    emitter.loop_range(from, to, i64::from(lanes), |emitter, lane| {
+                        let place = emitter.builder.ins().iadd(low, lane);
+                        code.section(emitter, &sections, number, At { turn, place, lane }, lanes);
+                    });
+                };
+                run(emitter, lanes, zero, vectors);
+                if lanes > 1 {
+                    run(emitter, 1, vectors, count);
+                }
             }
         });
         emitter.loop_range(zero, count, 1, |emitter, lane| {
@@ -225,26 +318,63 @@ impl Code<'_> {
         emitter.load(element_type(*dtype), address, 0)
     }
 
-    /// Where a carry of a place of the group lies in the scratch.
-    fn carry(&self, emitter: &mut Emitter<'_, '_>, index: usize, lane: Value) -> Access {
-        let dtype = self.march.carries[index].dtype;
+    /// A row of the scratch at a place of the group.
+    fn row(&self, emitter: &mut Emitter<'_, '_>, row: u64, dtype: Dtype, lane: Value) -> Access {
         let scratch = emitter.scratch.expect("bug in bpc: a march outside of a kernel");
         let offset = emitter.times(lane, dtype.bytes() as i64);
         let begin = emitter.builder.ins().iadd(scratch, offset);
-        let row = emitter.plus(begin, (index as u64 * CARRY_BYTES) as i64);
+        let row = emitter.plus(begin, (row * ROW_BYTES) as i64);
         Access { row, stride: 1, dtype, condition: None, guards: Vec::new(), outside: None }
     }
 
-    /// All scalars of one turn of one place, or of as many places from this one on as there are lanes.
-    fn place(&self, emitter: &mut Emitter<'_, '_>, axes: [Value; 2], given: &[Value], lanes: u32) -> Values {
+    /// The row of a carry at a place of the group.
+    fn carry(&self, emitter: &mut Emitter<'_, '_>, index: usize, lane: Value) -> Access {
+        self.row(emitter, index as u64, self.march.carries[index].dtype, lane)
+    }
+
+    /// The row of a scalar that a later section reads.
+    fn handed(&self, emitter: &mut Emitter<'_, '_>, row: u64, id: ValueId, lane: Value) -> Access {
+        self.row(emitter, self.march.carries.len() as u64 + row, dtype(&self.march.stage, id), lane)
+    }
+
+    /// A section of the turn at one place, or at as many places from this one on as there are lanes.
+    fn section(&self, emitter: &mut Emitter<'_, '_>, sections: &Sections, number: usize, at: At, lanes: u32) {
         let stage = &self.march.stage;
+        let zero = emitter.integer(0);
         let mut values = if lanes == 1 { self.one.clone() } else { self.wide.clone() };
-        for id in stage.values.keys().filter(|id| self.when[*id] == When::Place) {
-            values[id] = Some(if lanes == 1 {
-                scalar::scalar(emitter, stage, id, &axes, &values, given)
-            } else {
-                vector(emitter, stage, id, axes, &values, given, lanes)
+        let is_last = number + 1 == sections.ranges.len();
+        let axes = [at.turn, at.place];
+        for id in sections.needed(self.march, &self.when, number) {
+            values[id] = Some(match (&stage.values[id], sections.row[id]) {
+                (Scalar::Carried(index), _) => {
+                    self.carry(emitter, *index as usize, at.lane).read(emitter, zero, 0, lanes)
+                }
+                (_, Some(row)) if sections.number[id] < number => {
+                    self.handed(emitter, row, id, at.lane).read(emitter, zero, 0, lanes)
+                }
+                _ if lanes == 1 => scalar::scalar(emitter, stage, id, &axes, &values, &[]),
+                _ => vector(emitter, stage, id, axes, &values, lanes),
             });
+        }
+        for id in sections.ranges[number].clone() {
+            if let Some(row) = sections.row[id] {
+                self.handed(emitter, row, id, at.lane).write(emitter, known(&values, id), zero, 0, lanes);
+            }
+        }
+        if is_last {
+            self.stores(emitter, axes, &values, lanes);
+            for (index, carry) in self.march.carries.iter().enumerate() {
+                let next = known(&values, carry.next);
+                self.carry(emitter, index, at.lane).write(emitter, next, zero, 0, lanes);
+            }
+        }
+    }
+
+    /// All scalars of one turn of the one place there is.
+    fn place(&self, emitter: &mut Emitter<'_, '_>, axes: [Value; 2], given: &[Value]) -> Values {
+        let mut values = self.one.clone();
+        for id in self.march.stage.values.keys().filter(|id| self.when[*id] == When::Place) {
+            values[id] = Some(scalar::scalar(emitter, &self.march.stage, id, &axes, &values, given));
         }
         values
     }
@@ -272,7 +402,6 @@ fn vector(
     id: ValueId,
     axes: [Value; 2],
     values: &Values,
-    given: &[Value],
     lanes: u32,
 ) -> Value {
     let operand = |id: ValueId| known(values, id);
@@ -302,12 +431,15 @@ fn vector(
                 .collect();
             collect(emitter, *dtype, &elements)
         }
-        Scalar::Carried(index) => given[*index as usize],
         Scalar::Unary(op, x) => emitter.unary(op, dtype(stage, *x), operand(*x), lanes),
         Scalar::Binary(op, x, y) => emitter.binary(op, dtype(stage, *x), operand(*x), operand(*y), lanes),
         Scalar::Select(condition, x, y) => emitter.choose(operand(*condition), operand(*x), operand(*y), lanes),
         Scalar::Cast(x, to) => emitter.cast(operand(*x), dtype(stage, *x), *to, lanes),
-        Scalar::Literal(_) | Scalar::Gather { .. } | Scalar::Random { .. } | Scalar::Reduced(_) => {
+        Scalar::Literal(_)
+        | Scalar::Gather { .. }
+        | Scalar::Random { .. }
+        | Scalar::Reduced(_)
+        | Scalar::Carried(_) => {
             panic!("bug in bpc: {id} in a vector of places")
         }
     }
