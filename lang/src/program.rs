@@ -67,12 +67,11 @@ impl Program {
         }
     }
 
-    /// What the name after `~` means in `module`: whatever the module sees, else a function of `std.init`.
+    /// What the name after `~` means in `module`: whatever the module sees, else what `std.init` sees.
     pub fn resolve_initializer(&self, module: ModuleId, name: &str) -> Option<Definition> {
         self.resolve(module, name).or_else(|| {
             let init = self.module_named("std.init")?;
-            let index = self.modules[init.0 as usize].items.iter().position(|item| item.is_called(name))?;
-            Some(Definition::Item(ItemId { module: init, index: index as u32 }))
+            self.scopes[init.0 as usize].get(name).map(|item| Definition::Item(*item))
         })
     }
 

@@ -115,7 +115,7 @@ pub fn run(options: &Train) -> Result<(), Failure> {
     );
     if let Some(bad) = last.iter().find(|(_, value)| !value.is_finite()) {
         eprintln!(
-            "warning: `{}` is {}; NaN in the data, or a learning rate that is too large, are the usual reasons",
+            "warning: `{}` is {}; NaN in the data, a label outside of the classes, or a learning rate that is too large are the usual reasons",
             bad.0, bad.1
         );
     }

@@ -307,14 +307,17 @@ impl<'a> Emitter<'a> {
         let mut all: Option<ValueId> = None;
         for guard in guards {
             let (least, most) = guard.map.range(&self.sizes);
-            let index = self.stage.value(Scalar::Index { map: guard.map.clone(), dtype: Dtype::I32 }, Dtype::I32);
+            // A coordinate beyond 32 bits is rare, and twice as slow.
+            let narrow = [least, most, guard.low, guard.high].iter().all(|value| i32::try_from(*value).is_ok());
+            let dtype = if narrow { Dtype::I32 } else { Dtype::I64 };
+            let index = self.stage.value(Scalar::Index { map: guard.map.clone(), dtype }, dtype);
             let mut parts = Vec::new();
             if least < guard.low {
-                let low = self.whole(guard.low);
+                let low = self.whole(dtype, guard.low);
                 parts.push(self.stage.value(Scalar::Binary(Op::LessEqual {}, low, index), Dtype::Bool));
             }
             if most >= guard.high {
-                let high = self.whole(guard.high);
+                let high = self.whole(dtype, guard.high);
                 parts.push(self.stage.value(Scalar::Binary(Op::Less {}, index, high), Dtype::Bool));
             }
             for part in parts {
@@ -328,8 +331,8 @@ impl<'a> Emitter<'a> {
         all.unwrap_or_else(|| self.stage.value(Scalar::Literal(yes), Dtype::Bool))
     }
 
-    fn whole(&mut self, value: i64) -> ValueId {
-        self.stage.value(Scalar::Literal(Literal::integer(Dtype::I32, value)), Dtype::I32)
+    fn whole(&mut self, dtype: Dtype, value: i64) -> ValueId {
+        self.stage.value(Scalar::Literal(Literal::integer(dtype, value)), dtype)
     }
 
     /// A row of a table: the map has one axis more than there are loop axes, the row.

@@ -7,12 +7,9 @@
 
 use crate::ir::types::TensorType;
 
-/// Primes for dims: large enough that slices and windows of everyday code fit, small enough that products of eight
-/// stay far below 2^63.
-const DIMS: [u64; 30] = [
-    101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223,
-    227, 229, 233, 239, 241, 251, 257,
-];
+/// The first of the primes for dims: large enough that slices and windows of everyday code fit, small enough that
+/// products of eight stay far below 2^63.
+const FIRST: u64 = 101;
 
 /// Which prime stands for which dim.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +24,9 @@ impl SizeNames {
         if let Some((prime, _)) = self.names.iter().find(|(_, known)| known == name) {
             return *prime;
         }
-        let prime = DIMS[self.names.len() % DIMS.len()];
+        let after = self.names.last().map_or(FIRST, |(prime, _)| prime + 1);
+        let is_prime = |number: &u64| (2..).take_while(|d| d * d <= *number).all(|d| !number.is_multiple_of(d));
+        let prime = (after..).find(is_prime).expect("bug in bpc: the primes have an end");
         self.names.push((prime, name.to_string()));
         prime
     }
@@ -49,17 +48,17 @@ impl SizeNames {
 
     /// A size as messages print it.
     pub fn text(&self, size: u64) -> String {
-        if self.names.is_empty() || size < DIMS[0] - 8 {
+        if self.names.is_empty() || size < FIRST - 8 {
             return size.to_string();
         }
         if let Some(product) = self.product(size, u64::MAX) {
             return product;
         }
         for small in 1..=8 {
-            if let Some(product) = size.checked_sub(small).and_then(|rest| self.product(rest, DIMS[0])) {
+            if let Some(product) = size.checked_sub(small).and_then(|rest| self.product(rest, FIRST)) {
                 return format!("{product} + {small}");
             }
-            if let Some(product) = self.product(size + small, DIMS[0]) {
+            if let Some(product) = self.product(size + small, FIRST) {
                 return format!("{product} - {small}");
             }
         }

@@ -343,10 +343,21 @@ impl Generator<'_> {
         let (dtype, more) = (self.dtype, self.choices.below(2) == 1);
         let counted = if more { ", k in range(N)".replace('N', &shape[0].to_string()) } else { String::new() };
         let turn = if more { format!(" + 0.1 * {dtype}(k)") } else { String::new() };
+        // A loop in the loop, whose last carry and stack are used as they are or among others.
+        let (inner, step, yielded) = match self.choices.below(4) {
+            0 => (true, "w".to_string(), "sum(ws, axis = 0)".to_string()),
+            1 => (true, format!("{step} + 0.1 * w"), "ws[1]".to_string()),
+            _ => (false, step.to_string(), format!("s * {outside}")),
+        };
+        let inner = if inner {
+            "let (w, ws) = scan w = e over j in range(3) { next w = tanh(0.5 * w + 0.3 * s); yield w + s }\n        "
+        } else {
+            ""
+        };
         let _ = writeln!(
             self.text,
             "    let ({last}, {path}) = scan s = zeros({carry:?}, {dtype}) over e in {name}{counted} {{\n        \
-             next s = {step}{turn}\n        yield s * {outside}\n    }}"
+             {inner}next s = {step}{turn}\n        yield {yielded}\n    }}"
         );
         self.values.push(Value { name: last, shape: carry });
         self.values.push(Value { name: path, shape: shape.clone() });
@@ -377,6 +388,11 @@ impl Generator<'_> {
                 }
             }
             1 => self.bind(&format!("{dtype}(index * 3 // 2 - 1)"), vec![rows]),
+            5 if !x.shape.is_empty() => {
+                let (n, width) = (x.shape[0], x.shape[1..].iter().product::<u64>());
+                let added = format!("scatter_add(range({n}) // 2 % 3, {}, 3)", x.name);
+                self.bind(&format!("reshape({added}, [{width}, 3])"), vec![width, 3]);
+            }
             2 => self.bind(&format!("one_hot(index, 4, {dtype})"), vec![rows, 4]),
             3 => self.bind(&format!("{dtype}(index > 1 or not (index == 0))"), vec![rows]),
             4 if x.shape.last().is_some_and(|size| *size > 0) => {

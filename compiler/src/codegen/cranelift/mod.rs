@@ -1,6 +1,6 @@
 //! The Cranelift backend: x86-64 and AArch64 code for the machine it runs on, in milliseconds.
 //!
-//! Expects: a program whose buffers all have a place.
+//! Expects: a program that `kernel::verify` accepts; [`Jit`] asks it.
 //! Guarantees: one function a step; the bits of the results depend on the program alone, not on threads.
 //! Leaves out: products, heavy functions, random numbers and library operations, which are calls of `bpc_runtime::abi`.
 
@@ -18,6 +18,7 @@ mod vector;
 use super::backend::Backend;
 use super::jit::JitStep;
 use crate::kernel::ir::{Program, Step};
+use crate::kernel::verify;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
@@ -31,6 +32,8 @@ impl Backend for Jit {
     type Step = JitStep;
 
     fn compile(&self, program: &Program) -> Result<JitStep, String> {
+        // What runs writes where the program says, so that nothing unchecked may come here, whoever made it.
+        verify::verify(program)?;
         let mut builder = JITBuilder::with_isa(module::isa(false)?, default_libcall_names());
         builder.symbols(bpc_runtime::abi::symbols());
         let mut module = JITModule::new(builder);
