@@ -265,18 +265,30 @@ unsafe fn run<T: Lane>(
 
 for_engines! {
     /// Blocks begin..end.
+    ///
+    /// # Safety
+    /// The contract of the public function, for this range.
     unsafe fn forward_f32(prepared: &Prepared, from: *const f32, to: *mut f32, begin: usize, end: usize) = forward_f32_on {
         forward(&prepared.0, from, to, begin, end)
     }
     /// Blocks begin..end.
+    ///
+    /// # Safety
+    /// The contract of the public function, for this range.
     unsafe fn forward_f64(prepared: &Prepared, from: *const f64, to: *mut f64, begin: usize, end: usize) = forward_f64_on {
         forward(&prepared.0, from, to, begin, end)
     }
     /// Blocks begin..end, or grids where padding mirrors.
+    ///
+    /// # Safety
+    /// The contract of the public function, for this range.
     unsafe fn adjoint_f32(prepared: &Prepared, from: *const f32, to: *mut f32, begin: usize, end: usize) = adjoint_f32_on {
         adjoint(&prepared.0, from, to, begin, end)
     }
     /// Blocks begin..end, or grids where padding mirrors.
+    ///
+    /// # Safety
+    /// The contract of the public function, for this range.
     unsafe fn adjoint_f64(prepared: &Prepared, from: *const f64, to: *mut f64, begin: usize, end: usize) = adjoint_f64_on {
         adjoint(&prepared.0, from, to, begin, end)
     }
@@ -303,7 +315,7 @@ unsafe fn forward<T: Lane>(transform: &Transform, from: *const T, to: *mut T, be
                 for butterfly in &transform.butterflies {
                     let (a, b) = (&mut *slots.add(butterfly.first), &mut *slots.add(butterfly.second));
                     match butterfly.kept {
-                        Kept::Sum => each(a, b, |a, b| *a = *a + *b),
+                        Kept::Sum => each(a, b, |a, b| *a += *b),
                         Kept::Difference => each(a, b, |a, b| *b = *a - *b),
                         Kept::Both => each(a, b, |a, b| (*a, *b) = (*a + *b, *a - *b)),
                     }
@@ -425,7 +437,7 @@ mod tests {
 
     /// Rows of the natural Hadamard matrix, sorted by their sign changes.
     fn walsh(order: usize) -> Vec<Vec<f64>> {
-        let sign = |i: usize, j: usize| if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = |i: usize, j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
         let mut rows: Vec<Vec<f64>> = (0..order).map(|i| (0..order).map(|j| sign(i, j)).collect()).collect();
         rows.sort_by_key(|row| row.windows(2).filter(|pair| pair[0] != pair[1]).count());
         rows
@@ -557,7 +569,7 @@ mod tests {
             for (changes, row) in sorted.iter().enumerate() {
                 let index = natural_index(changes, order);
                 let natural: Vec<f64> =
-                    (0..order).map(|j| if (index & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 }).collect();
+                    (0..order).map(|j| if (index & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 }).collect();
                 assert_eq!(*row, natural);
             }
         }
