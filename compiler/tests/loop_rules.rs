@@ -53,8 +53,11 @@ fn every_turn(step, states: list, sequences: list, constants: list, to_last: lis
 }
 ";
 
-/// Systems: a function of first values x, numbers p and inputs u that ends in a loop under `RULE` and gives a scalar.
-const SYSTEMS: &[(&str, &[u64], &[u64], &[u64], &str)] = &[
+/// A name, the shapes of first values x, numbers p and inputs u, and a function of them that ends in a loop under `RULE` and
+/// gives a scalar.
+type System = (&'static str, &'static [u64], &'static [u64], &'static [u64], &'static str);
+
+const SYSTEMS: &[System] = &[
     (
         "pendulum",
         &[2],

@@ -152,10 +152,7 @@ impl Pass<'_> {
                 Op::Pullback { .. } | Op::Pushforward { .. } => {
                     let operands: Vec<NodeId> = node.operands.iter().map(|operand| map[operand]).collect();
                     let op = with_regions(&node.op, regions);
-                    match self.turn(&mut new, &op, &operands, &node.provenance) {
-                        Ok(tuple) => tuple,
-                        Err(found) => return Err(found),
-                    }
+                    self.turn(&mut new, &op, &operands, &node.provenance)?
                 }
                 op => {
                     let operands: Vec<NodeId> = node.operands.iter().map(|operand| map[operand]).collect();

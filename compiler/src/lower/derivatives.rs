@@ -7,7 +7,7 @@
 use super::Options;
 use super::choose::Chosen;
 use super::context::{Building, Lowering};
-use super::rule::Actual;
+use super::rule_region::Actual;
 use super::value::Value;
 use crate::differentiate::{DerivativeTable, Loop, LoopRule, Rule};
 use crate::ir::attribute::Attribute;

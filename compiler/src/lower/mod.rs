@@ -23,6 +23,7 @@ mod operator;
 mod optimizer;
 mod residual;
 mod rule;
+mod rule_region;
 mod scan;
 mod signature;
 mod sizes;
