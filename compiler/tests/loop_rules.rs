@@ -166,8 +166,6 @@ fn numbers(shape: &[u64], site: u32, shift: f64) -> HostTensor {
     HostTensor::from_slice(shape, &values).unwrap()
 }
 
-type System = (&'static str, &'static [u64], &'static [u64], &'static [u64], &'static str);
-
 fn inputs((_, x, p, u, _): &System, shift: f64) -> Tensors {
     Tensors::new()
         .with_tensor("x", numbers(x, 0, shift))
