@@ -31,7 +31,10 @@ fn files_beside_the_program() {
     assert_eq!(origin(&program, "mean").as_deref(), Some("std.core"));
     assert_eq!(origin(&program, "sum").as_deref(), Some("primitive sum"));
     let paths: Vec<&str> = program.paths.iter().map(String::as_str).collect();
-    assert_eq!(paths, ["", "std.core", "std.derivatives", "std.rules.one_shot", "std.init", "shapes", "parts.edges"]);
+    assert_eq!(
+        paths,
+        ["", "std.core", "std.derivatives", "std.rules.one_shot", "std.init", "shapes", "std.random", "parts.edges"]
+    );
     let shapes = paths.iter().position(|path| *path == "shapes").unwrap();
     let (file, text) = (program.modules[shapes].file, "use parts.edges { edge }");
     assert_eq!(program.sources.path(file), "shapes.bp");

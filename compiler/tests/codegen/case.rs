@@ -46,7 +46,7 @@ impl Case {
         let place = Place::Workspace(self.program.workspace_bytes);
         self.program.workspace_bytes += ty.bytes().next_multiple_of(64);
         assert!(self.program.workspace_bytes <= 1 << 20);
-        self.program.buffers.push(Buffer { name: String::new(), ty, role: BufferRole::Temporary, place })
+        self.program.buffers.push(Buffer { name: String::new(), ty, role: BufferRole::Output, place })
     }
 
     pub fn offset(&self, buffer: BufferId) -> (usize, usize) {
@@ -56,6 +56,7 @@ impl Case {
 
     pub fn given<E: Element>(&mut self, dtype: Dtype, shape: &[u64], values: &[E]) -> BufferId {
         let buffer = self.buffer(dtype, shape);
+        self.program.buffers[buffer].role = BufferRole::Data;
         self.set(buffer, values);
         buffer
     }
