@@ -46,7 +46,10 @@ pub fn run(options: &Bench) -> Result<(), Failure> {
     for workload in chosen {
         for threads in &threads {
             eprintln!("{} on {threads} of {cores} cores", workload.name);
-            measurements.push(measure(options, &suite, workload, *threads, &peers)?);
+            let measurement = measure(options, &suite, workload, *threads, &peers)?;
+            // A run of many minutes may be stopped: what is known is said at once.
+            eprintln!("{}", report::line(&measurement));
+            measurements.push(measurement);
         }
     }
     print!("{}", report::table(&measurements));

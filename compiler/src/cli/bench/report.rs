@@ -39,6 +39,14 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// The steps of one measurement, in milliseconds.
+pub fn line(measurement: &Measurement) -> String {
+    let engines = measurement.engines.iter();
+    let times: Vec<String> =
+        engines.map(|engine| format!("{} {} ms", engine.name, milliseconds(engine.step))).collect();
+    format!("  {}", times.join(", "))
+}
+
 /// Rows for people. With several threads, a peer's time is its best with one or with all of them.
 pub fn table(measurements: &[Measurement]) -> String {
     let head = ["workload", "threads", "bpc ms", "torch", "torch.compile", "jax", "ratio", "first call", "memory"];
