@@ -2,10 +2,12 @@
 //!
 //! Expects: a folder with a `suite.json` (see [`suite`]) and the programs and scripts that it names.
 //! Guarantees: every engine runs in a process of its own with the same inputs and parameters; results are compared before anything is timed;
-//! rounds of steps are interleaved, so that noise of the machine meets all of them.
+//! rounds of steps are interleaved, so that noise of the machine meets all of them, and all processes but the one that is timed are held still.
+//! More threads often slow a peer down: where `bpc` runs on several, each peer runs on as many, on half of them, and so on down to one.
 //! Leaves out: judgement; a table and a JSON file say what was measured.
 
 mod agree;
+mod group;
 mod inputs;
 mod report;
 mod suite;
@@ -64,7 +66,7 @@ pub fn serve(folder: &Path, threads: usize) -> Result<(), Failure> {
     worker::serve(folder, threads)
 }
 
-/// One workload on so many threads, `bpc` first.
+/// One workload, `bpc` first and on so many threads.
 fn measure(
     options: &Bench,
     suite: &Path,
@@ -74,7 +76,7 @@ fn measure(
 ) -> Result<Measurement, Failure> {
     let folder = worker::Folder::new()?;
     inputs::prepare(suite, workload, folder.path())?;
-    let setup = |engine: &str| Setup {
+    let setup = |engine: &str, threads: usize| Setup {
         engine: engine.to_string(),
         threads,
         folder: folder.path().to_path_buf(),
@@ -82,10 +84,11 @@ fn measure(
         case: workload.case.clone(),
         python: options.python.clone(),
     };
-    let mut workers = vec![Worker::start(&setup("bpc"))?];
+    let mut workers = vec![Worker::start(&setup("bpc", threads))?];
     if workload.peer.is_some() {
-        for name in PEERS.iter().filter(|name| peers.iter().any(|peer| name.starts_with(peer.as_str()))) {
-            match Worker::start(&setup(name)) {
+        let known = PEERS.iter().filter(|name| peers.iter().any(|peer| name.starts_with(peer.as_str())));
+        for (name, threads) in known.flat_map(|name| halved(threads).map(move |threads| (name, threads))) {
+            match Worker::start(&setup(name, threads)) {
                 Ok(worker) => {
                     agree::check(folder.path(), name, workload)?;
                     workers.push(worker);
@@ -100,13 +103,18 @@ fn measure(
     let mut medians = vec![Vec::new(); workers.len()];
     for _ in 0..ROUNDS {
         for ((worker, count), medians) in workers.iter_mut().zip(&counts).zip(&mut medians) {
-            medians.push(report::median(worker.steps(*count)?));
+            medians.push(report::median(worker.round(*count)?));
         }
     }
     let mut engines = Vec::new();
     for (worker, medians) in workers.into_iter().zip(medians) {
-        let (name, first_call) = (worker.engine().to_string(), worker.first_call());
-        engines.push(Engine { name, step: report::median(medians), first_call, peak_bytes: worker.end()? });
+        let (name, threads, first_call) = (worker.engine().to_string(), worker.threads(), worker.first_call());
+        engines.push(Engine { name, threads, step: report::median(medians), first_call, peak_bytes: worker.end()? });
     }
     Ok(Measurement { workload: workload.name.clone(), threads, engines })
+}
+
+/// A number of threads and its halves, down to one.
+fn halved(threads: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(threads), |threads| Some(threads / 2).filter(|half| *half > 0))
 }

@@ -1,7 +1,8 @@
 //! What was measured, as a table and as JSON.
 //!
 //! Expects: `bpc` as the first engine of each measurement.
-//! Guarantees: ratios are the fastest peer's time over that of `bpc`: above 1, `bpc` is faster.
+//! Guarantees: a peer stands in the table with the threads that it was fastest on; ratios are the least of the peers over that of `bpc`: above 1,
+//! `bpc` needs less.
 //! Leaves out: engines that did not run: their cells are empty.
 
 use super::super::Failure;
@@ -15,6 +16,8 @@ use std::path::Path;
 pub struct Engine {
     /// Its name.
     pub name: String,
+    /// Cores and threads.
+    pub threads: usize,
     /// Median seconds of a step.
     pub step: f64,
     /// Seconds to the first result.
@@ -23,11 +26,11 @@ pub struct Engine {
     pub peak_bytes: Option<u64>,
 }
 
-/// All engines on one workload with so many threads.
+/// All engines on one workload.
 pub struct Measurement {
     /// Its name.
     pub workload: String,
-    /// Cores and threads.
+    /// Cores and threads of `bpc`; peers have as many at most.
     pub threads: usize,
     /// `bpc` first.
     pub engines: Vec<Engine>,
@@ -43,19 +46,21 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 pub fn line(measurement: &Measurement) -> String {
     let engines = measurement.engines.iter();
     let times: Vec<String> =
-        engines.map(|engine| format!("{} {} ms", engine.name, milliseconds(engine.step))).collect();
+        engines.map(|engine| format!("{} {}", engine.name, on_threads(engine, measurement.threads, " ms"))).collect();
     format!("  {}", times.join(", "))
 }
 
-/// Rows for people. With several threads, a peer's time is its best with one or with all of them.
+/// Rows for people.
 pub fn table(measurements: &[Measurement]) -> String {
     let head = ["workload", "threads", "bpc ms", "torch", "torch.compile", "jax", "ratio", "first call", "memory"];
     let mut rows = vec![table::row(head)];
     for measurement in measurements {
         let own = &measurement.engines[0];
         let mut row = vec![measurement.workload.clone(), measurement.threads.to_string(), milliseconds(own.step)];
-        let peers: Vec<Option<&Engine>> = PEERS.iter().map(|name| best(measurements, measurement, name)).collect();
-        row.extend(peers.iter().map(|peer| peer.map_or(String::new(), |peer| milliseconds(peer.step))));
+        let peers: Vec<Option<&Engine>> = PEERS.iter().map(|name| best(measurement, name)).collect();
+        row.extend(
+            peers.iter().map(|peer| peer.map_or(String::new(), |peer| on_threads(peer, measurement.threads, ""))),
+        );
         let ratio = |of: &dyn Fn(&Engine) -> Option<f64>| -> String {
             let least = peers.iter().flatten().filter_map(|peer| of(peer)).fold(f64::INFINITY, f64::min);
             match of(own) {
@@ -69,17 +74,22 @@ pub fn table(measurements: &[Measurement]) -> String {
         rows.push(row);
     }
     let text = table::table("lrrrrrrrr", &rows);
-    format!("{text}\nratio, first call, memory: the least of the peers over that of bpc; above 1, bpc needs less\n")
+    format!(
+        "{text}\nratio, first call, memory: the least of the peers over that of bpc; above 1, bpc needs less\n\
+         (n): the peer is fastest on n threads, which is what it is compared with\n"
+    )
 }
 
-/// The faster of a peer's results with these threads and with one.
-fn best<'a>(all: &'a [Measurement], measurement: &'a Measurement, name: &str) -> Option<&'a Engine> {
-    let same = all.iter().filter(|other| {
-        other.workload == measurement.workload && (other.threads == 1 || other.threads == measurement.threads)
-    });
-    let allowed = same.filter(|other| other.threads <= measurement.threads);
-    let engines = allowed.flat_map(|other| &other.engines).filter(|engine| engine.name == name);
+/// A peer with the threads that it was fastest on.
+fn best<'a>(measurement: &'a Measurement, name: &str) -> Option<&'a Engine> {
+    let engines = measurement.engines.iter().filter(|engine| engine.name == name);
     engines.min_by(|a, b| a.step.total_cmp(&b.step))
+}
+
+/// The time of a step, and the threads where they are fewer than they could be.
+fn on_threads(engine: &Engine, most: usize, unit: &str) -> String {
+    let time = milliseconds(engine.step) + unit;
+    if engine.threads == most { time } else { format!("{time} ({})", engine.threads) }
 }
 
 fn milliseconds(seconds: f64) -> String {
@@ -90,8 +100,9 @@ fn milliseconds(seconds: f64) -> String {
 /// Writes everything as JSON.
 pub fn write(path: &Path, measurements: &[Measurement]) -> Result<(), Failure> {
     let engine = |engine: &Engine| {
-        let Engine { name, step, first_call, peak_bytes } = engine;
-        json!({"engine": name, "step_seconds": step, "first_call_seconds": first_call, "peak_bytes": peak_bytes})
+        let Engine { name, threads, step, first_call, peak_bytes } = engine;
+        json!({"engine": name, "threads": threads, "step_seconds": step, "first_call_seconds": first_call,
+            "peak_bytes": peak_bytes})
     };
     let list: Vec<Value> = measurements
         .iter()

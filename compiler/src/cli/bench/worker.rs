@@ -4,10 +4,12 @@
 //! with `{"seconds": [..]}`, the time of each of N steps, and `end` with `{"peak": BYTES}`.
 //!
 //! Expects: the files of `inputs`.
-//! Guarantees: a worker that dies or answers otherwise is an error that shows what it wrote last; no process is left behind.
+//! Guarantees: a worker works only while it is asked and is held still otherwise, so that threads of it that spin while they wait take no time from
+//! the others; one that dies or answers otherwise is an error that shows what it wrote last; no process is left behind.
 //! Leaves out: what the steps mean.
 
 use super::super::Failure;
+use super::group::Group;
 use super::inputs::{self, Request};
 use bpc::{State, Tensors};
 use bpc_runtime::tensor::HostTensor;
@@ -15,7 +17,7 @@ use bpc_runtime::tensor_file::write_tensors;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 /// Which engine on what.
@@ -51,11 +53,12 @@ impl From<Missing> for Failure {
     }
 }
 
-/// A running engine.
+/// An engine that was started and waits for its turn.
 pub struct Worker {
     engine: String,
+    threads: usize,
     first: f64,
-    process: Child,
+    process: Group,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
@@ -64,20 +67,16 @@ impl Worker {
     /// Starts an engine and waits for its first step.
     pub fn start(setup: &Setup) -> Result<Worker, Missing> {
         let failed = |problem: String| Missing::Failed(error(&format!("{}: {problem}", setup.engine)));
-        let mut process = command(setup)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
+        let mut process = Group::start(command(setup).stdin(Stdio::piped()).stdout(Stdio::piped()))
             .map_err(|problem| failed(problem.to_string()))?;
-        let (Some(requests), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err(failed("its pipes are missing".to_string()));
-        };
-        let engine = setup.engine.clone();
-        let mut worker = Worker { engine, first: 0.0, process, requests, answers: BufReader::new(answers) };
+        let (requests, answers) = process.pipes().ok_or_else(|| failed("its pipes are missing".to_string()))?;
+        let (engine, threads) = (setup.engine.clone(), setup.threads);
+        let mut worker = Worker { engine, threads, first: 0.0, process, requests, answers: BufReader::new(answers) };
         let answer = worker.answer().map_err(Missing::Failed)?;
         if answer["unknown"].as_bool() == Some(true) {
             return Err(Missing::Unknown);
         }
+        worker.process.hold();
         worker.first =
             answer["first"].as_f64().ok_or_else(|| failed(format!("answers {answer} instead of its first time")))?;
         Ok(worker)
@@ -88,6 +87,11 @@ impl Worker {
         &self.engine
     }
 
+    /// Its cores and threads.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// Seconds from the program text, or from the imported framework, to the first result.
     pub fn first_call(&self) -> f64 {
         self.first
@@ -95,25 +99,41 @@ impl Worker {
 
     /// How many steps fill so many seconds, after a few to warm up.
     pub fn calibrate(&mut self, seconds: f64) -> Result<usize, Failure> {
-        self.steps(3)?;
-        let fastest = self.steps(3)?.into_iter().fold(f64::INFINITY, f64::min);
-        Ok(((seconds / fastest.max(1e-7)) as usize).clamp(1, 100_000))
+        self.turn(|worker| {
+            worker.steps(3)?;
+            let fastest = worker.steps(3)?.into_iter().fold(f64::INFINITY, f64::min);
+            Ok(((seconds / fastest.max(1e-7)) as usize).clamp(1, 100_000))
+        })
     }
 
-    /// The seconds of each of so many steps.
-    pub fn steps(&mut self, count: usize) -> Result<Vec<f64>, Failure> {
+    /// The seconds of each of so many steps. One more comes before them: the caches are full of what others left.
+    pub fn round(&mut self, count: usize) -> Result<Vec<f64>, Failure> {
+        self.turn(|worker| Ok(worker.steps(count + 1)?.split_off(1)))
+    }
+
+    /// Ends it; gives the peak of its memory, where the system tells.
+    pub fn end(mut self) -> Result<Option<u64>, Failure> {
+        self.turn(|worker| {
+            worker.ask("end")?;
+            Ok(worker.answer()?["peak"].as_u64())
+        })
+    }
+
+    /// It has the cores for itself as long as this takes.
+    fn turn<T>(&mut self, work: impl FnOnce(&mut Worker) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.process.release();
+        let result = work(self);
+        self.process.hold();
+        result
+    }
+
+    fn steps(&mut self, count: usize) -> Result<Vec<f64>, Failure> {
         self.ask(&count.to_string())?;
         let answer = self.answer()?;
         let seconds = answer["seconds"].as_array().map(|list| list.iter().filter_map(Value::as_f64).collect());
         seconds
             .filter(|seconds: &Vec<f64>| seconds.len() == count)
             .ok_or_else(|| error(&format!("{}: answers {answer} instead of {count} times", self.engine)))
-    }
-
-    /// Ends it; gives the peak of its memory, where the system tells.
-    pub fn end(mut self) -> Result<Option<u64>, Failure> {
-        self.ask("end")?;
-        Ok(self.answer()?["peak"].as_u64())
     }
 
     fn ask(&mut self, line: &str) -> Result<(), Failure> {
@@ -128,14 +148,6 @@ impl Worker {
             (Ok(1..), Err(_)) => Err(error(&format!("{}: wrote `{}`", self.engine, line.trim_end()))),
             _ => Err(error(&format!("{}: ended without an answer; see its messages above", self.engine))),
         }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // A process that has ended already needs no signal.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
