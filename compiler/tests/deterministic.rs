@@ -1,6 +1,7 @@
 //! Same program and options, same bytes; any number of workers, same bits.
 
-use bpc::codegen::cranelift;
+use bpc::codegen::Host;
+use bpc::codegen::backend::Backend;
 use bpc::ir::text::print;
 use bpc::kernel;
 use bpc::{Mode, Model, State, Tensors, compile_file};
@@ -55,7 +56,7 @@ fn stages(model: &Model, inputs: &Tensors) -> Vec<String> {
         print(&compilation.optimized),
         format!("{:?}", compilation.report),
         kernel::text::print(&compilation.kernels),
-        cranelift::clif(&compilation.kernels).unwrap(),
+        Host.intermediate(&compilation.kernels).unwrap(),
     ]
 }
 

@@ -8,9 +8,9 @@ use super::error::Error;
 use super::model::Model;
 use super::state::{State, element, read, tensor_type, write};
 use super::values::Tensors;
-use crate::codegen::backend::Backend;
-use crate::codegen::cranelift::{self, Jit};
-use crate::codegen::jit::{AlignedBytes, JitStep};
+use crate::codegen::Host;
+use crate::codegen::backend::{Backend, CompiledStep};
+use crate::codegen::jit::AlignedBytes;
 use crate::ir::types::TensorType;
 use crate::kernel::ir::{Buffer, BufferRole, Place};
 use crate::pipeline::Compilation;
@@ -60,7 +60,7 @@ pub struct Step {
 
 struct Specialisation {
     compilation: Compilation,
-    code: JitStep,
+    code: <Host as Backend>::Step,
     workspace: AlignedBytes,
     inputs: Vec<(String, usize, TensorType)>,
     outputs: Vec<(String, usize, TensorType)>,
@@ -128,10 +128,10 @@ impl Step {
         if !self.specialisations.contains_key(&key) {
             self.model.check_names(inputs)?;
             let compilation = self.model.compile(&key.1.iter().cloned().collect(), mode == Mode::Train)?;
-            let code = Jit
+            let code = Host
                 .compile(&compilation.kernels)
                 .map_err(|error| Error::Call(format!("no code for this machine: {error}")))?;
-            let scratch_bytes = cranelift::scratch_bytes(&compilation.kernels) as usize;
+            let scratch_bytes = Host.scratch_bytes(&compilation.kernels) as usize;
             if self.context.scratch_bytes() < scratch_bytes {
                 self.context = Context::new(self.threads, scratch_bytes);
             }

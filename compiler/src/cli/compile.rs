@@ -2,7 +2,8 @@
 
 use super::arguments::{ProgramOptions, Stage};
 use super::{Failure, open};
-use bpc::codegen::cranelift;
+use bpc::codegen::Host;
+use bpc::codegen::backend::Backend;
 use bpc::egraph;
 use bpc::ir::{dot, text};
 use bpc::kernel;
@@ -29,9 +30,9 @@ pub fn run(options: &ProgramOptions, stage: Stage, output: Option<&Path>, eval: 
         Stage::Egraph => egraph::report::text(&compilation.report).into_bytes(),
         Stage::Optimized => text::print(&compilation.optimized).into_bytes(),
         Stage::Kernels => kernel::text::print(&compilation.kernels).into_bytes(),
-        Stage::Clif => cranelift::clif(&compilation.kernels).map_err(backend)?.into_bytes(),
-        Stage::Asm => cranelift::asm(&compilation.kernels).map_err(backend)?.into_bytes(),
-        Stage::Obj => cranelift::object(&compilation.kernels).map_err(backend)?,
+        Stage::Clif => Host.intermediate(&compilation.kernels).map_err(backend)?.into_bytes(),
+        Stage::Asm => Host.assembly(&compilation.kernels).map_err(backend)?.into_bytes(),
+        Stage::Obj => Host.object(&compilation.kernels).map_err(backend)?,
         Stage::Dot => dot::dot(&compilation.optimized).into_bytes(),
     };
     write(output, &bytes)

@@ -7,8 +7,8 @@
 use super::arguments::ProgramOptions;
 use super::table::{bytes, difference, operations, row, steps as simple, table};
 use super::{Failure, compare, open};
+use bpc::codegen::Host;
 use bpc::codegen::backend::Backend;
-use bpc::codegen::cranelift::{self, Jit};
 use bpc::differentiate::differentiate;
 use bpc::egraph::{self, Limits, report};
 use bpc::kernel::ir::{Buffer, BufferRole, Program, Step};
@@ -35,7 +35,7 @@ pub fn run(options: &ProgramOptions, timings: bool, side_by_side: bool) -> Resul
     lap("load and check");
     let compilation = model.compile_observed(&BTreeMap::new(), true, &mut lap)?;
     if timings {
-        Jit.compile(&compilation.kernels)
+        Host.compile(&compilation.kernels)
             .map_err(|error| bpc::Error::Call(format!("no code for this machine: {error}")))?;
         lap("code");
     }
@@ -244,7 +244,7 @@ fn describe(step: &Step) -> (String, String, String, &'static str) {
                 }
                 loops.push(if text.is_empty() { "once".to_string() } else { text });
             }
-            let workers = if cranelift::is_shared(step) { "shared by workers" } else { "one worker" };
+            let workers = if Host.is_shared(step) { "shared by workers" } else { "one worker" };
             (nest.name.clone(), loops.join("; "), simple(schedule::work(nest)), workers)
         }
         Step::Product(product) => {
@@ -268,7 +268,7 @@ fn describe(step: &Step) -> (String, String, String, &'static str) {
             let direction = if march.reverse { "turns, backward" } else { "turns" };
             let (length, places) = (march.stage.inner[0], march.stage.inner[1]);
             let each = if places > 1 { format!("each of {places}; ") } else { String::new() };
-            let workers = if cranelift::is_shared(step) { "shared by workers" } else { "one worker" };
+            let workers = if Host.is_shared(step) { "shared by workers" } else { "one worker" };
             let work = simple(schedule::stage_work(&march.stage));
             (march.name.clone(), format!("{each}{length} {direction} in registers"), work, workers)
         }

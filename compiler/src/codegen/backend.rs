@@ -1,19 +1,57 @@
 //! The seam between the kernel IR and what turns it into code.
 //!
-//! Expects: a program whose buffers all have a place.
+//! Expects: programs that `kernel::verify` accepts.
 //! Guarantees: backends are interchangeable: the kernel IR fixes every bit of the result.
-//! Leaves out: choosing a backend.
+//! Leaves out: choosing a backend ([`super::Host`]).
 
-use crate::kernel::ir::Program;
+use super::jit::AlignedBytes;
+use crate::kernel::ir::{Program, Step};
+use bpc_runtime::pool::Context;
 
 /// Turns programs into something that runs.
 pub trait Backend {
     /// What one compiled program is.
-    type Step;
+    type Step: CompiledStep;
 
-    /// Compiles the whole program.
+    /// Compiles the whole program, to be run at once.
     ///
     /// # Errors
     /// A sentence, when the machine is not supported or the code generator fails.
     fn compile(&self, program: &Program) -> Result<Self::Step, String>;
+
+    /// An object file with the function `bpc_step_NAME(context, state, workspace)`; the runtime's routines are imports.
+    ///
+    /// # Errors
+    /// As for [`Backend::compile`].
+    fn object(&self, program: &Program) -> Result<Vec<u8>, String>;
+
+    /// The text of the code generator's own intermediate form, before its optimisations.
+    ///
+    /// # Errors
+    /// As for [`Backend::compile`].
+    fn intermediate(&self, program: &Program) -> Result<String, String>;
+
+    /// The machine code in assembly language.
+    ///
+    /// # Errors
+    /// As for [`Backend::compile`].
+    fn assembly(&self, program: &Program) -> Result<String, String>;
+
+    /// Bytes of scratch that each worker needs.
+    fn scratch_bytes(&self, program: &Program) -> u64;
+
+    /// Whether workers share the iterations of a step.
+    fn is_shared(&self, step: &Step) -> bool;
+}
+
+/// A program that was compiled.
+pub trait CompiledStep {
+    /// Workers with the scratch that this step needs.
+    fn context(&self, threads: usize) -> Context;
+
+    /// Runs one step on its two blocks of memory.
+    ///
+    /// # Panics
+    /// Where a block, or the scratch of the context's workers, is smaller than the program needs.
+    fn run(&self, context: &Context, state: &mut AlignedBytes, workspace: &mut AlignedBytes);
 }

@@ -1,9 +1,10 @@
 //! Memory of compiled steps and the calls into them: where generated code meets Rust.
 //!
 //! Expects: code from [`super::cranelift`] for the program it is with.
-//! Guarantees: [`JitStep::run`] refuses blocks that are smaller than the program needs; all `unsafe` of this crate is here.
+//! Guarantees: [`JitStep`] refuses blocks that are smaller than the program needs; all `unsafe` of this crate is here.
 //! Leaves out: which bytes of a block belong to which tensor (`kernel::ir::Buffer::place`).
 
+use super::backend::CompiledStep;
 use crate::kernel::ir::Program;
 use bpc_runtime::pool::Context;
 use cranelift_jit::JITModule;
@@ -118,17 +119,14 @@ impl JitStep {
             scratch_bytes: scratch_bytes as usize,
         })
     }
+}
 
-    /// Workers for this step.
-    pub fn context(&self, threads: usize) -> Context {
+impl CompiledStep for JitStep {
+    fn context(&self, threads: usize) -> Context {
         Context::new(threads, self.scratch_bytes)
     }
 
-    /// Runs one step on its two blocks of memory.
-    ///
-    /// # Panics
-    /// Where a block, or the scratch of the context's workers, is smaller than the program needs.
-    pub fn run(&self, context: &Context, state: &mut AlignedBytes, workspace: &mut AlignedBytes) {
+    fn run(&self, context: &Context, state: &mut AlignedBytes, workspace: &mut AlignedBytes) {
         assert!(state.len() >= self.state_bytes, "the state block is smaller than the program needs");
         assert!(workspace.len() >= self.workspace_bytes, "the workspace is smaller than the program needs");
         assert!(

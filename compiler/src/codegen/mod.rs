@@ -2,6 +2,9 @@
 //! memory that holds its code and the calls into it, [`library`] the table of runtime routines.
 
 pub mod backend;
-pub mod cranelift;
+mod cranelift;
 pub mod jit;
 pub mod library;
+
+/// The backend for the machine that this runs on: nothing else names one.
+pub use cranelift::Cranelift as Host;

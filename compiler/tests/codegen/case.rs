@@ -4,8 +4,8 @@
 //! Guarantees: the same numbers every time; comparison is of bits, all NaNs being one.
 //! Leaves out: what is tested.
 
-use bpc::codegen::backend::Backend;
-use bpc::codegen::cranelift::Jit;
+use bpc::codegen::Host;
+use bpc::codegen::backend::{Backend, CompiledStep};
 use bpc::codegen::jit::{AlignedBytes, Element};
 use bpc::ir::types::{Dtype, Literal, TensorType};
 use bpc::kernel::ir::*;
@@ -77,7 +77,7 @@ impl Case {
     }
 
     pub fn run(&mut self, threads: usize) {
-        let step = Jit.compile(&self.program).expect("compiles");
+        let step = Host.compile(&self.program).expect("compiles");
         let context = step.context(threads);
         step.run(&context, &mut AlignedBytes::zeros(self.program.state_bytes as usize), &mut self.workspace);
     }

@@ -13,7 +13,8 @@ mod random_stages;
 mod reductions;
 mod scalars;
 
-use bpc::codegen::cranelift::{asm, clif, object};
+use bpc::codegen::Host;
+use bpc::codegen::backend::Backend;
 use bpc::ir::op::Op;
 use bpc::ir::types::Dtype;
 use bpc::kernel::ir::{Scalar, Stage};
@@ -30,11 +31,11 @@ fn listings_and_object() {
     stage.n_inside = 2;
     case.nest(&[], vec![stage]);
     case.program.name = "two words".into();
-    let clif = clif(&case.program).unwrap();
+    let clif = Host.intermediate(&case.program).unwrap();
     assert!(clif.contains("; bpc_two_words_0_nest") && clif.contains("; bpc_step_two_words"), "{clif}");
-    let asm = asm(&case.program).unwrap();
+    let asm = Host.assembly(&case.program).unwrap();
     assert!(asm.contains("; bpc_step_two_words") && asm.contains("ret"), "{asm}");
-    let object = object(&case.program).unwrap();
+    let object = Host.object(&case.program).unwrap();
     let has = |name: &str| object.windows(name.len()).any(|window| window == name.as_bytes());
     assert!(has("bpc_step_two_words") && has("bpc_exp_f32") && has("bpc_scratch"));
 }

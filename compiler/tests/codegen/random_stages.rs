@@ -5,7 +5,8 @@
 //! Leaves out: whether the bits are right (`scalars`, `reductions`, `graphs`).
 
 use crate::case::{Bits, Case, Numbers, store, value};
-use bpc::codegen::cranelift::clif;
+use bpc::codegen::Host;
+use bpc::codegen::backend::Backend;
 use bpc::ir::op::Op;
 use bpc::ir::types::{Dtype, Literal};
 use bpc::kernel::ir::*;
@@ -217,7 +218,7 @@ fn vectors_give_the_bits_of_single_elements() {
             let place = found.iter().zip(expected).position(|(x, y)| x != y);
             assert_eq!(place, None, "case {seed}, output {number}: {:#?}", vectors.program.steps);
         }
-        let is_vector = |case: &Case| clif(&case.program).is_ok_and(|text| text.contains("splat"));
+        let is_vector = |case: &Case| Host.intermediate(&case.program).is_ok_and(|text| text.contains("splat"));
         by_vectors += usize::from(is_vector(&vectors));
         assert!(!is_vector(&single), "case {seed} was meant to go element by element");
         // Nothing but the outputs changed.

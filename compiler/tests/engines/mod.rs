@@ -1,14 +1,14 @@
 //! Programs run as machine code, for the tests that compare engines.
 
-use bpc::codegen::backend::Backend;
-use bpc::codegen::cranelift::Jit;
+use bpc::codegen::Host;
+use bpc::codegen::backend::{Backend, CompiledStep};
 use bpc::codegen::jit::AlignedBytes;
 use bpc::kernel::evaluate::Blocks;
 use bpc::kernel::ir::Program;
 
 /// The blocks after one step of machine code, which one, two and three threads leave with the same bits.
 pub fn run_code(program: &Program, blocks: &Blocks) -> Blocks {
-    let step = Jit.compile(program).expect("compiles");
+    let step = Host.compile(program).expect("compiles");
     let mut found = Vec::new();
     for threads in [1, 2, 3] {
         let mut state = AlignedBytes::zeros(blocks.state.len());

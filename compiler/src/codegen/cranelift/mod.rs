@@ -1,6 +1,6 @@
 //! The Cranelift backend: x86-64 and AArch64 code for the machine it runs on, in milliseconds.
 //!
-//! Expects: a program that `kernel::verify` accepts; [`Jit`] asks it.
+//! Expects: a program that `kernel::verify` accepts; `compile` asks it.
 //! Guarantees: one function a step; the bits of the results depend on the program alone, not on threads.
 //! Leaves out: products, heavy functions, random numbers and library operations, which are calls of `bpc_runtime::abi`.
 
@@ -24,11 +24,11 @@ use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use module::Listing;
 
-/// Compiles into memory, to be run at once.
+/// See the module.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Jit;
+pub struct Cranelift;
 
-impl Backend for Jit {
+impl Backend for Cranelift {
     type Step = JitStep;
 
     fn compile(&self, program: &Program) -> Result<JitStep, String> {
@@ -38,52 +38,39 @@ impl Backend for Jit {
         builder.symbols(bpc_runtime::abi::symbols());
         let mut module = JITModule::new(builder);
         let main = module::generate(&mut module, program, &mut Listing::None)?;
-        JitStep::new(module, main, program, scratch_bytes(program))
+        JitStep::new(module, main, program, self.scratch_bytes(program))
+    }
+
+    fn object(&self, program: &Program) -> Result<Vec<u8>, String> {
+        let mut module = object_module(program)?;
+        module::generate(&mut module, program, &mut Listing::None)?;
+        module.finish().emit().map_err(|error| format!("cannot write the object file: {error}"))
+    }
+
+    fn intermediate(&self, program: &Program) -> Result<String, String> {
+        listing(program, Listing::Clif(String::new()))
+    }
+
+    fn assembly(&self, program: &Program) -> Result<String, String> {
+        listing(program, Listing::Assembly(String::new()))
+    }
+
+    fn scratch_bytes(&self, program: &Program) -> u64 {
+        step::kernels(program).iter().map(|(kernel, _)| kernel.scratch_bytes()).max().unwrap_or(0)
+    }
+
+    fn is_shared(&self, step: &Step) -> bool {
+        match step {
+            Step::Nest(nest) => step::is_shared(&kernel::Iterations::of(nest)),
+            Step::March(march) => step::is_shared(&march::iterations(march)),
+            Step::Product(_) | Step::Call(_) | Step::Repeat(_) => false,
+        }
     }
 }
 
-/// Whether workers share the iterations of a step.
-pub fn is_shared(step: &Step) -> bool {
-    match step {
-        Step::Nest(nest) => step::is_shared(&kernel::Iterations::of(nest)),
-        Step::March(march) => step::is_shared(&march::iterations(march)),
-        Step::Product(_) | Step::Call(_) | Step::Repeat(_) => false,
-    }
-}
-
-/// Bytes of scratch that each worker needs.
-pub fn scratch_bytes(program: &Program) -> u64 {
-    step::kernels(program).iter().map(|(kernel, _)| kernel.scratch_bytes()).max().unwrap_or(0)
-}
-
-/// The text of Cranelift's intermediate form, before its optimisations.
-///
-/// # Errors
-/// As for [`object`].
-pub fn clif(program: &Program) -> Result<String, String> {
-    let mut listing = Listing::Clif(String::new());
+fn listing(program: &Program, mut listing: Listing) -> Result<String, String> {
     module::generate(&mut object_module(program)?, program, &mut listing)?;
     Ok(listing.into_text())
-}
-
-/// The machine code in assembly language.
-///
-/// # Errors
-/// As for [`object`].
-pub fn asm(program: &Program) -> Result<String, String> {
-    let mut listing = Listing::Assembly(String::new());
-    module::generate(&mut object_module(program)?, program, &mut listing)?;
-    Ok(listing.into_text())
-}
-
-/// An object file with the function `bpc_step_NAME(context, state, workspace)`; the runtime's routines are imports.
-///
-/// # Errors
-/// A sentence, when the machine is not supported or the code generator fails.
-pub fn object(program: &Program) -> Result<Vec<u8>, String> {
-    let mut module = object_module(program)?;
-    module::generate(&mut module, program, &mut Listing::None)?;
-    module.finish().emit().map_err(|error| format!("cannot write the object file: {error}"))
 }
 
 fn object_module(program: &Program) -> Result<ObjectModule, String> {
