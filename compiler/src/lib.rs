@@ -17,3 +17,4 @@ pub mod measure;
 pub mod pipeline;
 
 pub use api::{Error, Mode, Model, State, Step, Tensors, compile_file, compile_text};
+pub use lower::Setting;

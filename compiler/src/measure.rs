@@ -14,10 +14,11 @@ use cranelift_entity::EntitySet;
 /// reads again. Parameters and data are there anyway and do not count.
 pub fn residual_bytes(graph: &Graph) -> u64 {
     let main = graph.main();
-    let values = main.results.iter().filter(|output| output.role == OutputRole::Value).map(|output| output.node);
-    let forward = live(main, values);
+    let of_role = |role| main.results.iter().filter(move |output| output.role == role).map(|output| output.node);
+    let (forward, rest) = (live(main, of_role(OutputRole::Value)), live(main, of_role(OutputRole::Next)));
     let mut kept: EntitySet<NodeId> = EntitySet::with_capacity(main.nodes.len());
-    for (_, node) in main.nodes.iter().filter(|(id, node)| !forward.contains(*id) && !is_view(&node.op)) {
+    let backward = |id: NodeId| rest.contains(id) && !forward.contains(id);
+    for (_, node) in main.nodes.iter().filter(|(id, node)| backward(*id) && !is_view(&node.op)) {
         for operand in &node.operands {
             let base = base(main, *operand);
             if forward.contains(base) && !matches!(main.nodes[base].op.class(), OpClass::Source) {

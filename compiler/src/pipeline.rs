@@ -9,7 +9,7 @@ use crate::egraph::{self, Limits, Report};
 use crate::ir::graph::Graph;
 use crate::ir::verify::verify;
 use crate::kernel::{self, ir::Program as Kernels};
-use crate::lower::{self, Derivatives, Lowered, Options, SignatureDim};
+use crate::lower::{self, Derivatives, Lowered, Options, Setting, SignatureDim};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::Program;
 use bpc_lang::tree::Item;
@@ -86,8 +86,8 @@ pub fn check_gradients(program: &Program) -> Vec<Diagnostic> {
             })
             .collect();
         let lowered = STAND_INS.iter().find_map(|size| {
-            let sizes = open.iter().map(|dim| ((*dim).clone(), *size)).collect();
-            let options = Options { model: Some(name.clone()), sizes, training: true, ..Options::default() };
+            let settings = open.iter().map(|dim| ((*dim).clone(), Setting::Integer(*size))).collect();
+            let options = Options { model: Some(name.clone()), settings, training: true, ..Options::default() };
             lower::lower(program, &options).ok()
         });
         if let Some(lowered) = lowered

@@ -202,7 +202,9 @@ fn wrong_inputs_are_errors_that_name_them() {
     fails(1, &["run", &program, "--inputs", "nowhere.json"], &["nowhere.json"]);
     fails(1, &["run", &program, "--inputs", &good, "--model", "other"], &["other", "small"]);
     fails(2, &["run", &program, "--inputs", &good, "--set", "times"], &["--set", "NAME=VALUE"]);
-    fails(2, &["run", &program, "--inputs", &good, "--set", "times=two"], &["two"]);
+    fails(1, &["run", &program, "--inputs", &good, "--set", "times=two"], &["is a whole number", "the string \"two\""]);
+    fails(1, &["run", &program, "--inputs", &good, "--set", "times=2.5"], &["is a whole number", "the number 2.5"]);
+    fails(2, &["run", &program, "--inputs", &good, "--set", "times=2", "--set", "times=3"], &["`times` twice"]);
     fails(1, &["run", &program, "--inputs", &good, "--set", "tmies=2"], &["tmies"]);
     fails(1, &["run", &program, "--inputs", &good, "--outputs", "nowhere/out.json"], &["nowhere/out.json"]);
     let params = file("params.json", r#"{"v": {"shape": [], "dtype": "float32", "data": 1}}"#);
@@ -362,4 +364,41 @@ fn training_says_the_warnings_of_the_program_once() {
     assert!(metrics.contains("accuracy") && !metrics.contains("warning"), "{metrics}");
     let healthy = bpc(&["train", "examples/boolean_digits.bp", "--epochs", "1"]);
     assert!(!String::from_utf8_lossy(&healthy.stderr).contains("warning"));
+}
+
+#[test]
+fn settings_of_every_kind_come_from_outside() {
+    let folder = folder("settings");
+    let program = "
+model scaled(factor: real = 0.5, doubled: flag = false, mode: string = \"plain\") {
+    in x: f32[B]
+    param shift: f32[] ~ constant(factor)
+    let signed = if mode == \"negated\" { -x } else { x }
+    out y = if doubled { 2 * factor * signed } else { factor * signed }
+    out z = shift * x
+}
+";
+    let program = write(&folder, "scaled.bp", program);
+    let inputs = write(&folder, "x.json", r#"{"x": {"shape": [2], "dtype": "float32", "data": [1, 4]}}"#);
+    let run = |more: &[&str]| prints(&[&["run", &program, "--inputs", &inputs], more].concat());
+    assert_eq!(numbers(&run(&[]), "y"), [0.5, 2.0]);
+    assert_eq!(numbers(&run(&["--set", "factor=0.25"]), "y"), [0.25, 1.0]);
+    assert_eq!(numbers(&run(&["--set", "factor=2.5e-1"]), "z"), [0.25, 1.0]);
+    assert_eq!(numbers(&run(&["--set", "factor=3"]), "y"), [3.0, 12.0]);
+    let several = ["--set", "factor=0.25", "--set", "doubled=true", "--set", "mode=negated"];
+    assert_eq!(numbers(&run(&several), "y"), [-0.5, -2.0]);
+
+    let wrong = |setting: &str, words: &[&str]| {
+        fails(1, &["run", &program, "--inputs", &inputs, "--set", setting], words);
+    };
+    wrong("factor=fast", &["`factor` of `scaled` is a number", "the string \"fast\"", "factor: real"]);
+    wrong("doubled=1", &["`doubled` of `scaled` is true or false"]);
+    wrong("mode=3", &["`mode` of `scaled` is a string"]);
+    wrong("factr=0.1", &["no dim or setting `factr`", "did you mean `factor`?"]);
+    wrong(
+        "lr=0.01",
+        &["no dim or setting `lr`", "the model has: B, doubled, factor, mode", "`model scaled(lr = 0.01)`"],
+    );
+    wrong("epochs=3", &["no dim or setting `epochs`", "`--epochs 3`"]);
+    wrong("B=1.5", &["BP0305", "the dim `B` cannot be 1.5"]);
 }

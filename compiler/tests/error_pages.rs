@@ -29,7 +29,7 @@ fn said(text: &str) -> (Program, Vec<Diagnostic>) {
     if diagnostics.is_empty() && text.contains("model ") {
         let mut options = Options { training: true, ..Options::default() };
         if text.contains("[B") {
-            options.sizes.insert("B".to_string(), 4);
+            options.settings.insert("B".to_string(), 4.into());
         }
         diagnostics = match lower(&program, &options) {
             Ok(lowered) => differentiate(&lowered.graph, &mut Derivatives::new(&program)).err().unwrap_or_default(),

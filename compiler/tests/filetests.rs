@@ -244,6 +244,7 @@ fn check_run(graph: &Graph, text: &str) -> Result<(), String> {
         .into_iter()
         .map(|(output, tensor)| match output.role {
             OutputRole::Value => (output.name, tensor.data),
+            OutputRole::Warning => (format!("warning {}", output.name), tensor.data),
             OutputRole::Next => (format!("next {}", output.name), tensor.data),
         })
         .collect();

@@ -25,8 +25,8 @@ fn folder(path: &str) -> PathBuf {
 fn training_step(path: &str, text: &str, size: (&str, i64)) -> Program {
     let (program, diagnostics) = load(path, text, &mut |_| None);
     assert!(diagnostics.is_empty(), "{path}: {diagnostics:?}");
-    let sizes = [(size.0.to_string(), size.1)].into_iter().collect();
-    let options = Options { sizes, training: true, ..Options::default() };
+    let settings = [(size.0.to_string(), size.1.into())].into_iter().collect();
+    let options = Options { settings, training: true, ..Options::default() };
     compile(&program, &options).unwrap_or_else(|errors| panic!("{path}: {errors:?}")).kernels
 }
 

@@ -11,7 +11,7 @@ use bpc::ir::copy::prune;
 use bpc::ir::graph::Graph;
 use bpc::ir::text::print;
 use bpc::ir::verify::verify;
-use bpc::lower::{Derivatives, GradOverride, Lowered, Options, SignatureDim, check, lower, signature};
+use bpc::lower::{Derivatives, GradOverride, Lowered, Options, Setting, SignatureDim, check, lower, signature};
 use bpc_lang::diagnostics::{Diagnostic, render};
 use bpc_lang::loader::load;
 use bpc_lang::program::Program;
@@ -82,8 +82,8 @@ fn assertions<'t>(text: &'t str, kind: &str) -> Vec<(usize, bool, &'t str)> {
 fn options_of(text: &str) -> Options {
     let mut options = Options { training: true, ..Options::default() };
     for (_, _, words) in assertions(text, "set") {
-        let (name, value) = words.split_once('=').expect("# set: NAME=NUMBER");
-        options.sizes.insert(name.to_string(), value.parse().expect("a number"));
+        let (name, value) = words.split_once('=').expect("# set: NAME=VALUE");
+        options.settings.insert(name.to_string(), Setting::from_text(value));
     }
     for (_, _, words) in assertions(text, "grad") {
         let (target, rule) = words.split_once('=').expect("# grad: TARGET=RULE");
@@ -154,8 +154,8 @@ fn examples_lower() {
             let signature = signature(&program, options.model.as_deref()).expect("a model of the example");
             for dim in signature.inputs.iter().flat_map(|input| &input.dims) {
                 match dim {
-                    SignatureDim::Name(name) if name == "B" => options.sizes.insert(name.clone(), 4),
-                    SignatureDim::Name(name) if name == "T" => options.sizes.insert(name.clone(), 64),
+                    SignatureDim::Name(name) if name == "B" => options.settings.insert(name.clone(), 4.into()),
+                    SignatureDim::Name(name) if name == "T" => options.settings.insert(name.clone(), 64.into()),
                     _ => None,
                 };
             }

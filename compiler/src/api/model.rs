@@ -11,7 +11,7 @@ use super::values::Tensors;
 use crate::ir::graph::OutputRole;
 use crate::ir::interpret::{self, Tensor};
 use crate::ir::types::TensorType;
-use crate::lower::{self, GradOverride, Options, Signature};
+use crate::lower::{self, GradOverride, Options, Setting, Signature};
 use crate::pipeline::{self, Compilation};
 use bpc_lang::diagnostics::{Diagnostic, Severity};
 use bpc_lang::loader::load;
@@ -73,14 +73,14 @@ impl Model {
     }
 
     /// Gives a size or setting of the model.
-    pub fn set(mut self, name: impl Into<String>, value: i64) -> Model {
-        self.options.sizes.insert(name.into(), value);
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<Setting>) -> Model {
+        self.options.settings.insert(name.into(), value.into());
         self
     }
 
-    /// A size or setting that [`Model::set`] gave.
-    pub fn size(&self, name: &str) -> Option<i64> {
-        self.options.sizes.get(name).copied()
+    /// The value that [`Model::set`] gave.
+    pub fn setting(&self, name: &str) -> Option<&Setting> {
+        self.options.settings.get(name)
     }
 
     /// Chooses a gradient rule: `sample_onehot=reinmax`, `linear in blocks.*=wht(k = 2)`.
@@ -148,11 +148,11 @@ impl Model {
         pipeline::compile_observed(&self.program, &options, passed).map_err(|diagnostics| self.error(diagnostics))
     }
 
-    /// The options with the sizes that inputs of these shapes imply.
+    /// The options, with the sizes that inputs of these shapes imply.
     fn solved(&self, inputs: &BTreeMap<String, TensorType>, training: bool) -> Result<Options, Error> {
         let mut options = self.options.clone();
         options.training = training;
-        options.sizes = lower::solve_dims(&self.program, options.model.as_deref(), &options.sizes, inputs)
+        options.settings = lower::solve_dims(&self.program, options.model.as_deref(), &options.settings, inputs)
             .map_err(|diagnostics| self.error(diagnostics))?;
         Ok(options)
     }

@@ -13,6 +13,7 @@ use crate::codegen::backend::{Backend, CompiledStep};
 use crate::codegen::jit::AlignedBytes;
 use crate::ir::types::TensorType;
 use crate::kernel::ir::{Buffer, BufferRole, Place};
+use crate::lower::Warning;
 use crate::pipeline::Compilation;
 use bpc_runtime::pool::Context;
 use std::collections::BTreeMap;
@@ -56,6 +57,7 @@ pub struct Step {
     threads: usize,
     context: Context,
     specialisations: BTreeMap<(Mode, Vec<(String, TensorType)>), Specialisation>,
+    warned: Vec<Warning>,
 }
 
 struct Specialisation {
@@ -64,12 +66,19 @@ struct Specialisation {
     workspace: AlignedBytes,
     inputs: Vec<(String, usize, TensorType)>,
     outputs: Vec<(String, usize, TensorType)>,
+    warnings: Vec<(String, usize, TensorType)>,
 }
 
 impl Step {
     pub(super) fn new(model: Model, threads: usize) -> Result<Step, Error> {
         model.signature()?;
-        Ok(Step { model, threads, context: Context::new(threads, 0), specialisations: BTreeMap::new() })
+        Ok(Step {
+            model,
+            threads,
+            context: Context::new(threads, 0),
+            specialisations: BTreeMap::new(),
+            warned: Vec::new(),
+        })
     }
 
     /// One training step: gives the losses and the `out` lines, and updates the state.
@@ -96,6 +105,11 @@ impl Step {
         Ok(&self.specialisation(mode, inputs)?.compilation)
     }
 
+    /// The `warn` lines whose condition held in the last step or evaluation.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warned
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
@@ -119,6 +133,13 @@ impl Step {
             write(&mut special.workspace, *offset, ty, given);
         }
         special.code.run(&self.context, &mut state.block, &mut special.workspace);
+        self.warned.clear();
+        for (name, offset, _) in &special.warnings {
+            if special.workspace.elements::<u8>(*offset, 1)[0] != 0 {
+                let known = special.compilation.lowered.warnings.iter();
+                self.warned.extend(known.filter(|warning| warning.name == *name).cloned());
+            }
+        }
         let outputs = special.outputs.iter();
         Ok(outputs.map(|(name, offset, ty)| (name.clone(), read(&special.workspace, *offset, ty))).collect())
     }
@@ -145,8 +166,11 @@ impl Step {
             }
             let workspace = AlignedBytes::zeros(compilation.kernels.workspace_bytes as usize);
             let buffers = compilation.kernels.buffers.values();
-            let (inputs, outputs) = (places(buffers.clone(), BufferRole::Data), places(buffers, BufferRole::Output));
-            self.specialisations.insert(key.clone(), Specialisation { compilation, code, workspace, inputs, outputs });
+            let of_role = |role| places(buffers.clone(), role);
+            let (inputs, outputs) = (of_role(BufferRole::Data), of_role(BufferRole::Output));
+            let warnings = of_role(BufferRole::Warning);
+            let special = Specialisation { compilation, code, workspace, inputs, outputs, warnings };
+            self.specialisations.insert(key.clone(), special);
         }
         Ok(&self.specialisations[&key])
     }

@@ -194,7 +194,7 @@ pub struct ProgramOptions {
     /// The model, where the program has several.
     #[arg(long)]
     pub model: Option<String>,
-    /// A size or setting of the model: B=128.
+    /// A size or setting of the model: B=128, dt=0.01, causal=true, mode=forward.
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
     /// A gradient rule: sample_onehot=reinmax, or 'linear in blocks.*=wht(k = 2)'.

@@ -7,7 +7,7 @@
 use super::Failure;
 use super::arguments::{ProgramOptions, WorkOptions};
 use bpc::Model;
-use bpc::lower::{BatchRows, SignatureDim, Source, TrainBlock, train_block};
+use bpc::lower::{BatchRows, Setting, SignatureDim, Source, TrainBlock, train_block};
 use bpc_runtime::data::batches::{BatchSize, Plan};
 use bpc_runtime::data::dataset::Dataset;
 use bpc_runtime::data::{self, SourceSpec, Split, WantedInput};
@@ -116,7 +116,7 @@ fn batch(model: &Model, block: &TrainBlock, rows: Option<u64>) -> Result<(BatchS
 fn size_of(model: &Model, dim: &SignatureDim) -> Option<u64> {
     match dim {
         SignatureDim::Size(size) => Some(*size),
-        SignatureDim::Name(name) => model.size(name).and_then(|size| u64::try_from(size).ok()),
+        SignatureDim::Name(name) => model.setting(name).and_then(Setting::size),
         SignatureDim::Expression(_) => None,
     }
 }

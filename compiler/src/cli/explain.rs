@@ -302,6 +302,7 @@ fn memory(program: &Program) -> String {
     let what = |buffer: &Buffer| match buffer.role {
         BufferRole::Data => format!("input {}", buffer.name),
         BufferRole::Output => format!("output {}", buffer.name),
+        BufferRole::Warning => format!("warning {}", buffer.name),
         _ => "in between".to_string(),
     };
     let shown: Vec<Vec<String>> = alive

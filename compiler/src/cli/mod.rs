@@ -19,7 +19,7 @@ mod table;
 mod train;
 
 use arguments::{Arguments, Command, ProgramOptions};
-use bpc::Model;
+use bpc::{Model, Setting};
 use bpc_lang::diagnostics::{Diagnostic, render};
 use bpc_lang::source::Sources;
 use clap::Parser;
@@ -104,9 +104,10 @@ pub fn configured(mut model: Model, options: &ProgramOptions) -> Result<Model, F
     }
     for setting in &options.set {
         let (name, value) = pair(setting, "--set wants NAME=VALUE, as in --set B=128")?;
-        let value =
-            value.parse().map_err(|_| Failure::Usage(format!("--set {setting}: `{value}` is no whole number")))?;
-        model = model.set(name, value);
+        if model.setting(name).is_some() {
+            return Err(Failure::Usage(format!("--set gives `{name}` twice")));
+        }
+        model = model.set(name, Setting::from_text(value));
     }
     for choice in &options.grad {
         model = model.choose_rule(choice).map_err(|error| Failure::Usage(format!("--grad {choice}: {error}")))?;

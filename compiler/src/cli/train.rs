@@ -8,9 +8,7 @@ use super::arguments::Train;
 use super::data::tell_left_out;
 use super::run::parameters;
 use super::{Failure, data, open};
-use bpc::lower::OutputKind;
-use bpc::pipeline::Compilation;
-use bpc::{Mode, State, Step, Tensors};
+use bpc::{State, Step, Tensors};
 use bpc_runtime::checkpoint;
 use bpc_runtime::data::batches::{Batch, Batches, Plan};
 use bpc_runtime::data::dataset::Dataset;
@@ -78,15 +76,9 @@ pub fn run(options: &Train) -> Result<(), Failure> {
         in_steps += before.elapsed().as_secs_f64();
         means.add(&outputs, rows);
         done += 1;
-        for warning in warnings(&outputs, &mut warned) {
-            let message = message_of(step.prepare(Mode::Train, &inputs)?, &warning);
-            let line = format!(
-                "warning: step {done}, {}: {message}",
-                warning.trim_end_matches('\'').trim_end_matches(".warning")
-            );
-            bar.println(&line);
-            if bar.is_hidden() {
-                eprintln!("{line}");
+        for warning in step.warnings() {
+            if warned.insert(warning.name.clone()) {
+                say(&bar, &format!("warning: step {done}, {}: {}", warning.site, warning.message));
             }
         }
         bar.set_position(done);
@@ -98,10 +90,7 @@ pub fn run(options: &Train) -> Result<(), Failure> {
                 line += &format!("  |  test {}", text(&measured));
                 last = measured;
             }
-            bar.println(&line);
-            if bar.is_hidden() {
-                eprintln!("{line}");
-            }
+            say(&bar, &line);
         } else if done % 16 == 0 {
             bar.set_message(text(&means.peek()));
         }
@@ -165,21 +154,11 @@ fn named(names: &[String], tensors: &[HostTensor]) -> Tensors {
     names.iter().cloned().zip(tensors.iter().cloned()).collect()
 }
 
-/// The `warn` lines that hold for the first time.
-fn warnings(outputs: &Tensors, warned: &mut BTreeSet<String>) -> Vec<String> {
-    let holding = outputs.iter().filter(|(name, tensor)| is_warning(name) && tensor.to_f64()[0] != 0.0);
-    holding.map(|(name, _)| name.to_string()).filter(|name| warned.insert(name.clone())).collect()
-}
-
-fn is_warning(name: &str) -> bool {
-    name.contains('.')
-}
-
-fn message_of(compilation: &Compilation, name: &str) -> String {
-    let output = compilation.lowered.outputs.iter().find(|output| output.name == name);
-    match output.map(|output| &output.kind) {
-        Some(OutputKind::Warning(message)) => message.clone(),
-        _ => String::new(),
+/// A line above the progress bar, or where there is none.
+fn say(bar: &ProgressBar, line: &str) {
+    bar.println(line);
+    if bar.is_hidden() {
+        eprintln!("{line}");
     }
 }
 
@@ -209,7 +188,7 @@ struct Means {
 
 impl Means {
     fn add(&mut self, outputs: &Tensors, rows: u64) {
-        let metrics = outputs.iter().filter(|(name, tensor)| tensor.shape().is_empty() && !is_warning(name));
+        let metrics = outputs.iter().filter(|(_, tensor)| tensor.shape().is_empty());
         for (name, tensor) in metrics {
             *self.sums.entry(name.to_string()).or_default() += tensor.to_f64()[0] * rows as f64;
         }

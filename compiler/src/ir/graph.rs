@@ -58,6 +58,8 @@ pub enum OutputRole {
     Value,
     /// The next value of the parameter, state or step input of the same name.
     Next,
+    /// A bool scalar of main: where it holds, the caller says the warning of the same name.
+    Warning,
 }
 
 /// What an input of the main region is.

@@ -249,6 +249,9 @@ impl<'a> Verifier<'a> {
                 self.report(output.node, format!("the result {name:?} is a tuple {}", node.ty));
                 continue;
             };
+            if output.role == OutputRole::Warning && (!is_main || ty.dtype != Dtype::Bool || ty.rank() != 0) {
+                self.report(output.node, format!("the warning {name:?} is {ty} and should be a bool[] of main"));
+            }
             if output.role == OutputRole::Next {
                 if !is_main {
                     self.report(output.node, format!("the next value of {name:?} stands outside main"));

@@ -58,6 +58,8 @@ pub enum BufferRole {
     Data,
     /// Read by the caller after the step.
     Output,
+    /// The same for a bool scalar that says whether a warning holds.
+    Warning,
     /// In between.
     Temporary,
 }

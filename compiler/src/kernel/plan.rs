@@ -119,7 +119,7 @@ pub fn lives(program: &Program) -> Vec<Life> {
         let mut last = touches.last().map_or(0, |touch| touch.0);
         match buffer.role {
             BufferRole::Data => first = 0,
-            BufferRole::Output => last = end,
+            BufferRole::Output | BufferRole::Warning => last = end,
             _ if touches.is_empty() => continue,
             _ => {}
         }

@@ -393,7 +393,7 @@ pub fn main(graph: &Graph, program: &mut Program) -> Result<Vec<(BufferId, Buffe
             return Err(format!("bug in bpc: the result {} is a tuple", output.name));
         };
         match output.role {
-            OutputRole::Value => {
+            OutputRole::Value | OutputRole::Warning => {
                 let at = builder.materialise(output.node)?;
                 let fresh = builder.program.buffers[at].role == BufferRole::Temporary && named.insert(at);
                 let buffer = if fresh { at } else { builder.temporary(ty.clone()) };
@@ -403,7 +403,10 @@ pub fn main(graph: &Graph, program: &mut Program) -> Result<Vec<(BufferId, Buffe
                 let entry = &mut builder.program.buffers[buffer];
                 entry.ty = ty.clone();
                 entry.name.clone_from(&output.name);
-                entry.role = BufferRole::Output;
+                entry.role = match output.role {
+                    OutputRole::Warning => BufferRole::Warning,
+                    _ => BufferRole::Output,
+                };
             }
             OutputRole::Next => {
                 let Some(target) = region.input_named(&output.name) else {

@@ -26,7 +26,7 @@ pub fn verify(program: &Program) -> Result<(), String> {
     let mut written: BTreeSet<BufferId> = program
         .buffers
         .iter()
-        .filter(|(_, buffer)| !matches!(buffer.role, BufferRole::Temporary | BufferRole::Output))
+        .filter(|(_, buffer)| !matches!(buffer.role, BufferRole::Temporary | BufferRole::Output | BufferRole::Warning))
         .map(|(id, _)| id)
         .collect();
     steps(program, &program.steps, &mut written)?;

@@ -25,6 +25,7 @@ mod residual;
 mod rule;
 mod rule_region;
 mod scan;
+mod setting;
 mod signature;
 mod sizes;
 mod statement;
@@ -34,7 +35,8 @@ mod value;
 
 pub use check::check;
 pub use derivatives::Derivatives;
-pub use model::{Input, Output, OutputKind, Parameter, Site, State};
+pub use model::{Input, Output, OutputKind, Parameter, Site, State, Warning};
+pub use setting::Setting;
 pub use signature::{Signature, SignatureDim, SignatureInput, signature, solve_dims};
 pub use train::{BatchRows, Source, TrainBlock, train_block};
 
@@ -54,7 +56,7 @@ pub struct Options {
     /// The model; may be left out where there is one.
     pub model: Option<String>,
     /// Sizes of dims, and values of settings.
-    pub sizes: BTreeMap<String, i64>,
+    pub settings: BTreeMap<String, Setting>,
     /// Whether the graph is that of a training step.
     pub training: bool,
     /// Rules chosen from outside.
@@ -93,8 +95,8 @@ pub struct Lowered {
     pub sites: Vec<Site>,
     /// What `bpc train` does without flags.
     pub train: Option<TrainBlock>,
-    /// Warnings.
-    pub warnings: Vec<Diagnostic>,
+    /// Warnings that a step may give.
+    pub warnings: Vec<Warning>,
 }
 
 /// Lowers a model.
@@ -125,7 +127,7 @@ pub fn lower(program: &Program, options: &Options) -> Result<Lowered, Vec<Diagno
         outputs: state.outputs,
         sites: state.sites,
         train,
-        warnings: lowering.diagnostics,
+        warnings: state.warnings,
     })
 }
 
@@ -185,11 +187,8 @@ impl Lowering<'_> {
         let mut given = Vec::new();
         for param in &model.params {
             let span = param.name.span;
-            let value = match (self.options.sizes.get(&param.name.text), &param.kind) {
-                (Some(value), ParamKind::Typed(ty)) if ty.element.text == "flag" && (0..=1).contains(value) => {
-                    Value::Flag(*value == 1)
-                }
-                (Some(value), _) => Value::Integer(*value),
+            let value = match (self.options.settings.get(&param.name.text), &param.kind) {
+                (Some(value), _) => value.value(),
                 (None, ParamKind::Dim(dim)) if param.default.is_none() && self.sizes.in_use() => {
                     Value::Integer(self.sizes.representative(&dim.text) as i64)
                 }
@@ -205,7 +204,7 @@ impl Lowering<'_> {
                 }
                 (None, _) => continue,
             };
-            self.model.used_sizes.insert(param.name.text.clone());
+            self.model.used_settings.insert(param.name.text.clone());
             given.push(Given { name: Some(param.name.clone()), value, span });
         }
         self.bind(&model.name.text, &model.params, given, model.name.span)
@@ -216,12 +215,32 @@ impl Lowering<'_> {
         let span = model.name.span;
         let mut outcome = Ok(());
         let mut wrong = Vec::new();
-        for name in self.options.sizes.keys().filter(|name| !self.model.used_sizes.contains(*name)) {
+        for (name, value) in &self.options.settings {
+            if self.model.used_settings.contains(name) {
+                continue;
+            }
             let title = format!("the model has no dim or setting `{name}`");
-            let mut known: Vec<&str> = self.model.used_sizes.iter().map(String::as_str).collect();
+            let mut known: BTreeSet<&str> = self.model.used_settings.iter().map(String::as_str).collect();
             known.extend(model.params.iter().map(|param| param.name.text.as_str()));
-            let near = closest(name, known).map(|near| format!("did you mean `{near}`?"));
-            wrong.push((Diagnostic::error("BP0311", title, span, "set from outside"), near));
+            let help = match closest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let of_training = ["epochs", "steps", "batch", "seed"].contains(&name.as_str());
+                    let flag = if of_training {
+                        format!("for the `train` block, write `--{name} {value}`; ")
+                    } else {
+                        String::new()
+                    };
+                    let has = known.into_iter().collect::<Vec<_>>().join(", ");
+                    let has =
+                        if has.is_empty() { "the model has none".to_string() } else { format!("the model has: {has}") };
+                    format!(
+                        "{flag}{has}; a setting stands in parentheses behind the model's name, as in `model {}({name} = {value})`",
+                        model.name.text
+                    )
+                }
+            };
+            wrong.push((Diagnostic::error("BP0311", title, span, "set from outside"), Some(help)));
         }
         for (index, choice) in self.options.grad_overrides.iter().enumerate() {
             if !self.model.used_overrides.contains(&index) {

@@ -6,6 +6,7 @@
 
 use super::bind::names_in;
 use super::context::{Binding, FrameKind, Lowering, Outcome};
+use super::setting::Setting;
 use super::value::{Callee, Tensor, Value};
 use crate::ir::graph::{Graph, InputRole, OutputRole};
 use crate::ir::interpret::MOST_ELEMENTS;
@@ -65,8 +66,6 @@ pub enum OutputKind {
     Loss,
     /// An `out` line.
     Value,
-    /// A `warn` line, with its message: a bool scalar, whose name has a dot, unlike those of the others.
-    Warning(String),
 }
 
 /// What a step reports.
@@ -80,6 +79,17 @@ pub struct Output {
     pub kind: OutputKind,
     /// Its line.
     pub span: Span,
+}
+
+/// A `warn` line whose condition is known when a step runs.
+#[derive(Clone, Debug)]
+pub struct Warning {
+    /// The name of its condition among the results of the graph.
+    pub name: String,
+    /// Where it stands: the path of layers and bindings.
+    pub site: String,
+    /// What to say where the condition holds.
+    pub message: String,
 }
 
 /// A random place, or a call under a rule.
@@ -128,6 +138,7 @@ pub(super) struct ModelState {
     pub parameters: Vec<(Parameter, Tensor)>,
     pub states: Vec<State>,
     pub outputs: Vec<Output>,
+    pub warnings: Vec<Warning>,
     pub sites: Vec<Site>,
     /// Paths of layers and repeats, and where they stand.
     pub layers: BTreeMap<String, Span>,
@@ -138,7 +149,7 @@ pub(super) struct ModelState {
     /// Whether sites are those of the model, not of an initialiser.
     pub recording: bool,
     /// Names of `--set` that something read.
-    pub used_sizes: BTreeSet<String>,
+    pub used_settings: BTreeSet<String>,
     /// Which overrides matched a call.
     pub used_overrides: BTreeSet<usize>,
 }
@@ -218,11 +229,11 @@ impl Lowering<'_> {
                 if self.frame().find(name).is_some() {
                     continue;
                 }
-                let size = match self.options.sizes.get(name) {
-                    Some(size) if *size >= 0 => *size,
-                    Some(size) => {
-                        let title = format!("the dim `{name}` cannot be {size}");
-                        return self.error("BP0305", title, expr.span, "set to a negative size");
+                let size = match self.options.settings.get(name) {
+                    Some(Setting::Integer(size)) if *size >= 0 => *size,
+                    Some(value) => {
+                        let title = format!("the dim `{name}` cannot be {value}");
+                        return self.error("BP0305", title, expr.span, "set to what is no whole number from 0 on");
                     }
                     None if self.sizes.in_use() => self.sizes.representative(name) as i64,
                     None => {
@@ -240,7 +251,7 @@ impl Lowering<'_> {
                         continue;
                     }
                 };
-                self.model.used_sizes.insert(name.to_string());
+                self.model.used_settings.insert(name.to_string());
                 self.frame().define(name, Value::Integer(size));
             }
         }

@@ -5,6 +5,7 @@
 //! Leaves out: inputs under an `if` or `repeat`; they are seen when the model is lowered.
 
 use super::context::{Frame, FrameKind, Lowering, Outcome};
+use super::setting::Setting;
 use super::value::Value;
 use super::{Options, find_model};
 use crate::ir::types::{Dtype, TensorType};
@@ -86,31 +87,28 @@ pub fn signature(program: &Program, model: Option<&str>) -> Result<Signature, Ve
 pub fn solve_dims(
     program: &Program,
     model: Option<&str>,
-    given: &BTreeMap<String, i64>,
+    given: &BTreeMap<String, Setting>,
     inputs: &BTreeMap<String, TensorType>,
-) -> Result<BTreeMap<String, i64>, Vec<Diagnostic>> {
+) -> Result<BTreeMap<String, Setting>, Vec<Diagnostic>> {
     let (id, model) = find_model(program, model)?;
-    let options = Options { sizes: given.clone(), ..Options::default() };
+    let options = Options { settings: given.clone(), ..Options::default() };
     let mut lowering = Lowering::new(program, &options);
     lowering.frames.push(Frame::new(id.module, FrameKind::Model, Vec::new()));
     let solved = lowering.solved(model, inputs);
     match solved {
-        Ok(sizes) if lowering.diagnostics.is_empty() => Ok(sizes),
+        Ok(settings) if lowering.diagnostics.is_empty() => Ok(settings),
         _ => Err(lowering.diagnostics),
     }
 }
 
 impl Lowering<'_> {
-    fn solved(&mut self, model: &Model, inputs: &BTreeMap<String, TensorType>) -> Outcome<BTreeMap<String, i64>> {
+    fn solved(&mut self, model: &Model, inputs: &BTreeMap<String, TensorType>) -> Outcome<BTreeMap<String, Setting>> {
         self.settings(model)?;
         let settings: Vec<String> = model.params.iter().map(|param| param.name.text.clone()).collect();
-        for (name, size) in &self.options.sizes {
-            if !settings.contains(name) {
-                if *size < 0 {
-                    let title = format!("the dim `{name}` cannot be {size}");
-                    return self.error("BP0305", title, model.name.span, "set from outside to a negative size");
-                }
-                self.frame().define(name, Value::Integer(*size));
+        for (name, value) in &self.options.settings {
+            // What is no size is reported where the dim stands, when the model is lowered.
+            if !settings.contains(name) && value.size().is_some() {
+                self.frame().define(name, value.value());
             }
         }
         for statement in &model.body.statements {
@@ -120,14 +118,14 @@ impl Lowering<'_> {
                 self.check_type(ty, actual, *span, &format!("the data for `{}`", name.text))?;
             }
         }
-        let mut sizes = self.options.sizes.clone();
+        let mut all = self.options.settings.clone();
         for (name, value) in self.frame().scopes.iter().flatten() {
             if let Value::Integer(size) = value
                 && !settings.contains(name)
             {
-                sizes.insert(name.clone(), *size);
+                all.entry(name.clone()).or_insert(Setting::Integer(*size));
             }
         }
-        Ok(sizes)
+        Ok(all)
     }
 }

@@ -58,6 +58,7 @@ pub fn check(graph: &Graph) -> (Program, bool) {
     for (output, tensor) in expected {
         let wanted_role = |role: BufferRole| match output.role {
             OutputRole::Value => role == BufferRole::Output,
+            OutputRole::Warning => role == BufferRole::Warning,
             OutputRole::Next => matches!(role, BufferRole::Parameter | BufferRole::State),
         };
         let (buffer, _) = program

@@ -55,7 +55,7 @@ pub fn compare(program: &str) -> Outcome {
         inputs.insert(name.clone(), numbers(ty, index as u64, *role));
     }
     for (id, buffer) in &kernels.buffers {
-        if !matches!(buffer.role, BufferRole::Output | BufferRole::Temporary)
+        if !matches!(buffer.role, BufferRole::Output | BufferRole::Warning | BufferRole::Temporary)
             && let Some(tensor) = inputs.get(&buffer.name)
         {
             blocks.set(kernels, id, &tensor.data);
@@ -74,9 +74,12 @@ pub fn compare(program: &str) -> Outcome {
     for (output, wanted) in &reference {
         let graph =
             optimized.iter().find(|(other, _)| same_place(other, output)).map(|(_, tensor)| tensor.data.clone());
-        let buffer = kernels.buffers.iter().find(|(_, buffer)| {
-            buffer.name == output.name && (buffer.role == BufferRole::Output) == (output.role == OutputRole::Value)
-        });
+        let of_role = |role| match output.role {
+            OutputRole::Value => role == BufferRole::Output,
+            OutputRole::Warning => role == BufferRole::Warning,
+            OutputRole::Next => matches!(role, BufferRole::Parameter | BufferRole::State),
+        };
+        let buffer = kernels.buffers.iter().find(|(_, buffer)| buffer.name == output.name && of_role(buffer.role));
         let Some((buffer, _)) = buffer else { return Outcome::Differs(format!("`{}` has no buffer", output.name)) };
         let engines = [
             ("the optimised graph", graph.unwrap_or_default()),

@@ -57,7 +57,8 @@ const INPUT_ROLES: [(InputRole, &str); 6] = [
     (InputRole::Argument, "argument"),
 ];
 
-const OUTPUT_ROLES: [(OutputRole, &str); 2] = [(OutputRole::Value, "value"), (OutputRole::Next, "next")];
+const OUTPUT_ROLES: [(OutputRole, &str); 3] =
+    [(OutputRole::Value, "value"), (OutputRole::Next, "next"), (OutputRole::Warning, "warning")];
 
 pub(crate) fn name_in<T: PartialEq>(table: &[(T, &'static str)], wanted: T) -> &'static str {
     table.iter().find(|(known, _)| *known == wanted).map_or("", |(_, name)| name)

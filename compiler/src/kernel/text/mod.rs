@@ -54,11 +54,12 @@ use super::ir::{BufferRole, ReductionKind};
 /// The names of the first loop axes; those after them are i15, i16, ...
 const AXES: [&str; 15] = ["i", "j", "k", "l", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z"];
 
-const ROLES: [(BufferRole, &str); 5] = [
+const ROLES: [(BufferRole, &str); 6] = [
     (BufferRole::Parameter, "parameter"),
     (BufferRole::State, "state"),
     (BufferRole::Data, "data"),
     (BufferRole::Output, "output"),
+    (BufferRole::Warning, "warning"),
     (BufferRole::Temporary, "temporary"),
 ];
 

@@ -1,10 +1,11 @@
 //! Primitives on static values: lists of whole numbers, `assert`, and `warn`.
 
 use super::Arguments;
+use crate::ir::graph::OutputRole;
 use crate::ir::op::{Op, OpClass};
 use crate::ir::types::Dtype;
-use crate::lower::OutputKind;
 use crate::lower::context::{Frame, Lowering, Outcome};
+use crate::lower::model::Warning;
 use crate::lower::value::Value;
 use bpc_lang::diagnostics::Diagnostic;
 
@@ -66,8 +67,8 @@ impl Lowering<'_> {
         Ok(Value::List(inverse))
     }
 
-    /// `warn(condition, message)`: a static condition warns at the caller's line; another one is one more output of the step,
-    /// which training reads.
+    /// `warn(condition, message)`: a static condition warns at the caller's line; another one is a result of the step
+    /// that training reads.
     pub(super) fn warning(&mut self, arguments: &Arguments) -> Outcome<Value> {
         let (message, message_place) = arguments.placed("message");
         let Value::Text(message) = message else {
@@ -89,13 +90,12 @@ impl Lowering<'_> {
             let title = "`warn` stands outside loops and rules";
             return self.error("BP0301", title, arguments.span, "the step as a whole warns");
         }
-        let mut site = self.frames.last().map_or_else(Vec::new, Frame::site);
-        site.push("warning".to_string());
-        let mut name = site.join(".");
-        while self.model.outputs.iter().any(|output| output.name == name) {
-            name.push('\'');
-        }
-        self.add_output(&name, &condition, OutputKind::Warning(message), arguments.span)?;
+        let site = self.frames.last().map_or_else(Vec::new, Frame::site).join(".");
+        // Several lines may stand at one site.
+        let name = format!("{site}#{}", self.model.warnings.len());
+        let node = self.node_here(&condition);
+        self.region().result(OutputRole::Warning, &name, node);
+        self.model.warnings.push(Warning { name, site, message });
         Ok(Value::Flag(true))
     }
 
