@@ -58,6 +58,49 @@ fn softmax_and_its_sums() {
     );
 }
 
+/// A draw from each row and a softmax of it; `together` rows of a turn of the nest are done at a time.
+#[test]
+fn short_rows_go_many_at_a_time() {
+    for (rows, size, together) in [(64, 8, 64), (7, 8, 1), (3 * 256, 8, 256), (100, 10, 100), (96, 32, 48), (64, 33, 1)]
+    {
+        for dtype in ["f32", "f64"] {
+            let (all, one) = (format!("{dtype}[{rows}, {size}]"), format!("{dtype}[{rows}, 1]"));
+            let shape = format!("{{shape = [{rows}, {size}]}}");
+            let program = main_region(&format!(
+                r#"
+  n0 = input {{role = data, name = "x", ty = {all}}} : {all}
+  n1 = input {{role = seed, name = "seed", ty = u32[2]}} : u32[2]
+  n2 = input {{role = step, name = "step", ty = i32[]}} : i32[]
+  n3 = random(n1, n2) {{normal = false, site = "a", ty = {all}}} : {all}
+  n4 = constant {{value = {dtype}(0.000001), shape = [{rows}, {size}]}} : {all}
+  n5 = maximum(n3, n4) : {all}
+  n6 = log(n5) : {all}
+  n7 = neg(n6) : {all}
+  n8 = log(n7) : {all}
+  n9 = sub(n0, n8) : {all}
+  n10 = argmax(n9) {{axis = 1}} : i32[{rows}, 1]
+  n11 = reduce_max(n0) {{axes = [1]}} : {one}
+  n12 = broadcast(n11) {shape} : {all}
+  n13 = sub(n0, n12) : {all}
+  n14 = exp(n13) : {all}
+  n15 = reduce_sum(n14) {{axes = [1]}} : {one}
+  n16 = broadcast(n15) {shape} : {all}
+  n17 = div(n14, n16) : {all}
+  n18 = broadcast(n10) {{shape = [{rows}, {size}]}} : i32[{rows}, {size}]
+  n19 = iota {{axis = 1, ty = i32[{rows}, {size}]}} : i32[{rows}, {size}]
+  n20 = equal(n18, n19) : bool[{rows}, {size}]
+  n21 = cast(n20) {{dtype = {dtype}}} : {all}
+  n22 = sub(n21, n17) : {all}
+  result value "drawn" = n10
+  result value "difference" = n22"#,
+            ));
+            let turns = rows / together;
+            let text = bpc::kernel::text::print(&program);
+            assert!(text.contains(&format!("[i < {turns}] scratch")), "{text}");
+        }
+    }
+}
+
 #[test]
 fn views() {
     main_region(

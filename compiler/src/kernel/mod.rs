@@ -16,6 +16,7 @@ pub mod product;
 pub mod prune;
 pub mod region;
 pub mod repeat;
+mod rows;
 pub mod schedule;
 pub mod scratch;
 pub mod text;
@@ -45,7 +46,7 @@ pub fn build(graph: &Graph) -> Result<Program, String> {
             steps.push(Step::Nest(region::copy(next, target, ty)));
         }
     }
-    schedule::schedule(&mut steps);
+    schedule::schedule(&mut program, &mut steps);
     program.steps = steps;
     prune::drop_buffers(&mut program);
     plan::plan(&mut program);

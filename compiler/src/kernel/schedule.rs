@@ -3,15 +3,22 @@
 //! Expects: nests whose stages agree on the outer axes.
 //! Guarantees: the same stores of the same values; sums over reduced axes keep their row-major order.
 //! Leaves out: threads; a backend decides them by [`work`].
+//!
+//! The vector axis is the one along which most accesses are of neighbours, but no short reduced one: a sum of a few elements
+//! for each of many places takes the places several at once. Nests over short rows go that way as a whole (`rows`).
 
-use super::ir::{AffineMap, Nest, ReductionKind, Scalar, Stage, Step};
+use super::ir::{AffineMap, Nest, Program, ReductionKind, Scalar, Stage, Step};
+use super::rows;
+
+/// A reduced axis of fewer elements is not taken by vectors where there is another one.
+const SHORT: u64 = 16;
 
 /// Schedules every nest of a list of steps.
-pub fn schedule(steps: &mut [Step]) {
+pub fn schedule(program: &mut Program, steps: &mut [Step]) {
     for step in steps {
         match step {
-            Step::Nest(nest) => schedule_nest(nest),
-            Step::Repeat(repeat) => schedule(&mut repeat.steps),
+            Step::Nest(nest) => schedule_nest(program, nest),
+            Step::Repeat(repeat) => schedule(program, &mut repeat.steps),
             Step::Product(_) | Step::Call(_) | Step::March(_) => {}
         }
     }
@@ -43,7 +50,7 @@ pub fn stage_work(stage: &Stage) -> u64 {
     )
 }
 
-fn schedule_nest(nest: &mut Nest) {
+fn schedule_nest(program: &mut Program, nest: &mut Nest) {
     let outer = nest.outer.len();
     for axis in (1..outer).rev() {
         let size = nest.outer[axis] as i64;
@@ -54,9 +61,12 @@ fn schedule_nest(nest: &mut Nest) {
         }
     }
     let outer = nest.outer.len();
+    nest.stages.iter_mut().for_each(|stage| collapse(stage, outer));
+    let gathered = rows::gather(program, nest);
+    let outer = nest.outer.len();
     for stage in &mut nest.stages {
         collapse(stage, outer);
-        stage.vector_axis = vector_axis(stage, outer);
+        stage.vector_axis = if gathered { Some(outer as u32) } else { vector_axis(stage, outer) };
         if let Some(axis) = stage.vector_axis
             && (axis as usize) < outer + stage.inner.len()
         {
@@ -112,8 +122,9 @@ fn collapse(stage: &mut Stage, outer: usize) {
 fn vector_axis(stage: &Stage, outer: usize) -> Option<u32> {
     let sizes = stage.sizes(&vec![1; outer]);
     let first_reduced = outer + stage.inner.len();
-    let counted = stage.reductions.iter().any(|reduction| reduction.kind == ReductionKind::Argmax);
-    let last_reduced = (!stage.reduced.is_empty() && !counted).then(|| sizes.len() - 1);
+    let is_short =
+        stage.reduced.last().is_some_and(|size| *size < SHORT) && stage.inner.iter().any(|size| *size >= SHORT);
+    let last_reduced = (!stage.reduced.is_empty() && !is_short).then(|| sizes.len() - 1);
     let mut best: Option<(i64, u64, usize)> = None;
     for axis in (outer..first_reduced).chain(last_reduced) {
         let mut score = 0;

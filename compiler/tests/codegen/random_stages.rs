@@ -22,16 +22,17 @@ fn random_case(seed: u64, apart: bool) -> (Case, Vec<BufferId>) {
     let long = numbers.pick(&[0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 48, 64, 65, 70, 512, 513, 700, 1100]);
     let short = numbers.pick(&[1, 2, 3]);
     let outer = if numbers.below(2) == 0 { vec![] } else { vec![2] };
-    let shape = numbers.below(4);
+    let shape = numbers.below(5);
     let (inner, reduced) = match shape {
         0 => (vec![long], vec![]),
         1 => (vec![short, long], vec![]),
         2 => (vec![short], vec![2, long]),
+        4 => (vec![short], vec![long]),
         _ => (vec![short, long], vec![3]),
     };
     let axis = match shape {
         0 => outer.len(),
-        1 | 3 => outer.len() + 1,
+        1 | 3 | 4 => outer.len() + 1,
         _ => outer.len() + 2,
     };
     let sizes: Vec<u64> = outer.iter().chain(&inner).chain(&reduced).copied().collect();
@@ -155,11 +156,20 @@ fn random_case(seed: u64, apart: bool) -> (Case, Vec<BufferId>) {
     if !stage.reduced.is_empty() {
         let kinds = [ReductionKind::Sum, ReductionKind::Max, ReductionKind::Min];
         let mut after = Vec::new();
-        for (result, dtype) in results.iter().take(3) {
+        for (result, dtype) in results.iter().take(2) {
             let index = stage.reductions.len() as u32;
             stage.reductions.push(Reduction { kind: numbers.pick(&kinds), value: *result });
             after.push((value(&mut stage, *dtype, Scalar::Reduced(index)), *dtype));
         }
+        let (mut kind, (result, mut dtype)) = (numbers.pick(&kinds), results[2]);
+        let mut result = result;
+        if stage.reduced.len() == 1 && numbers.below(2) == 0 {
+            (kind, dtype) = (ReductionKind::Argmax, Dtype::I32);
+            result = numbers.pick(&[result, results[0].0, results[1].0]);
+        }
+        let index = stage.reductions.len() as u32;
+        stage.reductions.push(Reduction { kind, value: result });
+        after.push((value(&mut stage, dtype, Scalar::Reduced(index)), dtype));
         let tanh = value(&mut stage, float, Scalar::Unary(Op::Tanh {}, after[0].0));
         after.push((value(&mut stage, float, Scalar::Binary(Op::Mul {}, tanh, after[1].0)), float));
         results = after;

@@ -18,8 +18,8 @@ fn reductions_in_their_order() {
         let buffer = case.given(Dtype::F32, &[3, n], &x);
         let (interleaved, serial, columns) =
             (case.buffer(Dtype::F32, &[3]), case.buffer(Dtype::F32, &[3]), case.buffer(Dtype::F32, &[n]));
-        let (largest, smallest, place) =
-            (case.buffer(Dtype::F32, &[3]), case.buffer(Dtype::F32, &[3]), case.buffer(Dtype::I32, &[3]));
+        let (largest, smallest) = (case.buffer(Dtype::F32, &[3]), case.buffer(Dtype::F32, &[3]));
+        let places = [None, Some(0), Some(1)].map(|axis| (axis, case.buffer(Dtype::I32, &[3])));
         let rows = |case: &Case, out: BufferId, kind: ReductionKind, vector_axis: Option<u32>| {
             let mut stage = Stage { inner: vec![3], reduced: vec![n], vector_axis, n_inside: 1, ..Stage::default() };
             let x = load(&mut stage, case, buffer, &[n as i64, 1]);
@@ -35,14 +35,15 @@ fn reductions_in_their_order() {
         column.reductions.push(Reduction { kind: ReductionKind::Sum, value: value_of });
         let sum = value(&mut column, Dtype::F32, Scalar::Reduced(0));
         store(&mut column, columns, &[1, 0], sum);
-        for (stage, _) in [
-            (rows(&case, interleaved, ReductionKind::Sum, Some(1)), 0),
-            (rows(&case, serial, ReductionKind::Sum, None), 0),
-            (rows(&case, largest, ReductionKind::Max, Some(1)), 0),
-            (rows(&case, smallest, ReductionKind::Min, Some(1)), 0),
-            (rows(&case, place, ReductionKind::Argmax, None), 0),
-            (column, 0),
-        ] {
+        let mut stages = vec![
+            rows(&case, interleaved, ReductionKind::Sum, Some(1)),
+            rows(&case, serial, ReductionKind::Sum, None),
+            rows(&case, largest, ReductionKind::Max, Some(1)),
+            rows(&case, smallest, ReductionKind::Min, Some(1)),
+            column,
+        ];
+        stages.extend(places.map(|(axis, place)| rows(&case, place, ReductionKind::Argmax, axis)));
+        for stage in stages {
             case.nest(&[], vec![stage]);
         }
         case.run(1);
@@ -66,9 +67,45 @@ fn reductions_in_their_order() {
         );
         assert_bits("smallest", &case.get(smallest), &every(&|r| row(r).iter().copied().fold(f32::INFINITY, f32::min)));
         let first_largest = |r: usize| (0..n).fold(0, |best, i| if row(r)[i] > row(r)[best] { i } else { best }) as i32;
-        assert_bits("argmax", &case.get(place), &(0..3).map(first_largest).collect::<Vec<i32>>());
+        for (axis, place) in places {
+            let expected = (0..3).map(first_largest).collect::<Vec<i32>>();
+            assert_bits(&format!("argmax, vectors along {axis:?}"), &case.get(place), &expected);
+        }
         let column = |c: usize| (0..3).fold(0f32, |sum, r| sum + x[r * n + c]);
         assert_bits("column sum", &case.get(columns), &(0..n).map(column).collect::<Vec<f32>>());
+    }
+}
+
+/// The index of the first largest value: of equal ones, of infinities, of NaNs, in rows and in columns.
+#[test]
+fn arg_max_of_equals_and_nan() {
+    let special = [0.0, -0.0, 1.0, f32::NEG_INFINITY, f32::INFINITY, f32::NAN];
+    for n in [1u64, 3, 4, 8, 16, 18, 40] {
+        let mut numbers = crate::case::Numbers(n);
+        let x: Vec<f32> = (0..8 * n).map(|i| special[numbers.below(if i < 4 * n { 4 } else { 6 }) as usize]).collect();
+        let mut case = Case::new();
+        let buffer = case.given(Dtype::F32, &[8, n], &x);
+        let places = [None, Some(0), Some(1)].map(|axis| (axis, case.buffer(Dtype::I32, &[8])));
+        for (vector_axis, out) in places {
+            let mut stage = Stage { inner: vec![8], reduced: vec![n], vector_axis, n_inside: 1, ..Stage::default() };
+            let x = load(&mut stage, &case, buffer, &[n as i64, 1]);
+            stage.reductions.push(Reduction { kind: ReductionKind::Argmax, value: x });
+            let place = value(&mut stage, Dtype::I32, Scalar::Reduced(0));
+            store(&mut stage, out, &[1, 0], place);
+            case.nest(&[], vec![stage]);
+        }
+        case.run(1);
+        let expected: Vec<i32> = x
+            .chunks(n as usize)
+            .map(|row| {
+                let nan = row.iter().position(|x| x.is_nan());
+                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                nan.or_else(|| row.iter().position(|x| *x == largest)).unwrap() as i32
+            })
+            .collect();
+        for (axis, place) in places {
+            assert_bits(&format!("rows of {n}, vectors along {axis:?}"), &case.get(place), &expected);
+        }
     }
 }
 

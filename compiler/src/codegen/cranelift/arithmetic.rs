@@ -262,7 +262,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Whether x is the first largest value so far.
-    pub(super) fn is_new_largest(&mut self, dtype: Dtype, x: Value, largest: Value) -> Value {
+    fn is_new_largest(&mut self, dtype: Dtype, x: Value, largest: Value) -> Value {
         let larger = self.compare(dtype, IntCC::SignedGreaterThan, FloatCC::GreaterThan, x, largest);
         if !dtype.is_float() {
             return larger;
@@ -271,6 +271,35 @@ impl Emitter<'_, '_> {
         let was_number = self.builder.ins().fcmp(FloatCC::Ordered, largest, largest);
         let first_nan = self.builder.ins().band(is_nan, was_number);
         self.builder.ins().bor(larger, first_nan)
+    }
+
+    /// The larger of what there is so far and a later value, each with its index; of equal ones, the former.
+    pub(super) fn largest_so_far(
+        &mut self,
+        dtype: Dtype,
+        before: (Value, Value),
+        x: (Value, Value),
+        lanes: u32,
+    ) -> (Value, Value) {
+        let is_new = self.is_new_largest(dtype, x.0, before.0);
+        (self.choose(is_new, x.0, before.0, lanes), self.choose(is_new, x.1, before.1, lanes))
+    }
+
+    /// The larger of two values and its index; of equal ones, that with the lower index. NaN is largest.
+    pub(super) fn first_largest(
+        &mut self,
+        dtype: Dtype,
+        a: (Value, Value),
+        b: (Value, Value),
+        lanes: u32,
+    ) -> (Value, Value) {
+        let larger = self.is_new_largest(dtype, b.0, a.0);
+        let smaller = self.is_new_largest(dtype, a.0, b.0);
+        let before = self.builder.ins().icmp(IntCC::SignedLessThan, b.1, a.1);
+        let not_smaller = self.builder.ins().bnot(smaller);
+        let before = self.builder.ins().band(before, not_smaller);
+        let is_b = self.builder.ins().bor(larger, before);
+        (self.choose(is_b, b.0, a.0, lanes), self.choose(is_b, b.1, a.1, lanes))
     }
 }
 

@@ -25,10 +25,18 @@ pub(super) struct Plan {
     pub(super) inside: Section,
     /// After the reduced loops, where the vector axis is an inner one.
     pub(super) after: Option<Section>,
-    /// The tile in which each reduction along other axes adds up.
-    pub(super) sums: Vec<u64>,
+    /// The tiles in which each reduction along other axes adds up.
+    pub(super) sums: Vec<Sum>,
     /// Bytes of all tiles.
     pub(super) tile_bytes: u64,
+}
+
+/// Where a reduction along other axes keeps what it has.
+pub(super) struct Sum {
+    /// The tile of what comes out.
+    pub(super) result: u64,
+    /// The tile of the largest values, where what comes out is their index.
+    pub(super) largest: Option<u64>,
 }
 
 /// Values that one run over a tile computes.
@@ -85,9 +93,6 @@ impl Plan {
     pub(super) fn of(stage: &Stage, n_outer: usize) -> Option<Plan> {
         let axis = stage.vector_axis? as usize;
         let reduces = axis >= n_outer + stage.inner.len();
-        if stage.reductions.iter().any(|reduction| reduction.kind == ReductionKind::Argmax) {
-            return None;
-        }
         let mut tile_bytes = 0;
         let n_inside = stage.n_inside as usize;
         let stored: Vec<ValueId> = stage.stores.iter().map(|store| store.value).collect();
@@ -99,7 +104,10 @@ impl Plan {
             let inside = Section::of(stage, axis, 0..n_inside, reduced, &[], &mut tile_bytes);
             let mut after = None;
             if !reduces {
-                sums.extend(stage.reductions.iter().map(|_| new_tile(&mut tile_bytes)));
+                sums.extend(stage.reductions.iter().map(|reduction| Sum {
+                    result: new_tile(&mut tile_bytes),
+                    largest: (reduction.kind == ReductionKind::Argmax).then(|| new_tile(&mut tile_bytes)),
+                }));
                 let range = n_inside..stage.values.len();
                 after = Some(Section::of(stage, axis, range, stored, &sums, &mut tile_bytes));
             }
@@ -107,6 +115,11 @@ impl Plan {
         };
         let lanes = lanes(stage, axis, [Some(&inside), after.as_ref()])?;
         Some(Plan { axis, reduces, lanes, inside, after, sums, tile_bytes })
+    }
+
+    /// What counts places in lanes: whole numbers of the width of the values.
+    pub(super) fn index_dtype(&self) -> Dtype {
+        if self.lanes == 2 { Dtype::I64 } else { Dtype::I32 }
     }
 }
 
@@ -148,7 +161,7 @@ impl Section {
         axis: usize,
         range: std::ops::Range<usize>,
         sinks: Vec<ValueId>,
-        sums: &[u64],
+        sums: &[Sum],
         tile_bytes: &mut u64,
     ) -> Section {
         let mut section = Section { sinks, ..Section::default() };
@@ -193,7 +206,7 @@ impl Section {
         &mut self,
         stage: &Stage,
         axis: usize,
-        sums: &[u64],
+        sums: &[Sum],
         used: &SecondaryMap<ValueId, u32>,
         tile_bytes: &mut u64,
     ) {
@@ -212,7 +225,7 @@ impl Section {
                 continue;
             }
             if let Scalar::Reduced(index) = scalar {
-                self.tile[id] = Some(sums[*index as usize]);
+                self.tile[id] = Some(sums[*index as usize].result);
             } else if is_heavy(stage, id) {
                 let operands = scalar.operands();
                 for operand in operands.iter().copied() {

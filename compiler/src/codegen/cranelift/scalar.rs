@@ -158,14 +158,11 @@ fn put(
             emitter.store(after, address, 0);
         }
         Accumulator::Largest(largest, index) => {
-            let before = emitter.builder.use_var(*largest);
-            let is_new = emitter.is_new_largest(dtype, x, before);
-            let after = emitter.builder.ins().select(is_new, x, before);
-            emitter.builder.def_var(*largest, after);
-            let before = emitter.builder.use_var(*index);
+            let before = (emitter.builder.use_var(*largest), emitter.builder.use_var(*index));
             let here = emitter.builder.ins().ireduce(types::I32, last);
-            let after = emitter.builder.ins().select(is_new, here, before);
-            emitter.builder.def_var(*index, after);
+            let after = emitter.largest_so_far(dtype, before, (x, here), 1);
+            emitter.builder.def_var(*largest, after.0);
+            emitter.builder.def_var(*index, after.1);
         }
     }
 }

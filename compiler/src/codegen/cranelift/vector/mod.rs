@@ -8,12 +8,13 @@ pub(super) mod access;
 mod run;
 mod values;
 
-use super::arithmetic::{initial, lane_type};
+use super::arithmetic::initial;
 use super::emitter::Emitter;
 use super::kernel::TILE;
 use super::plan::{Plan, Section};
 use super::scalar::{self, SUM_LANES, Share, dtype};
-use crate::kernel::ir::{Stage, ValueId};
+use crate::ir::types::{Dtype, Literal};
+use crate::kernel::ir::{ReductionKind, Stage, ValueId};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_entity::SecondaryMap;
 use cranelift_frontend::Variable;
@@ -38,8 +39,15 @@ enum Sink<'a> {
     Stores,
     /// Added into a tile for each reduction, element by element.
     Columns,
-    /// Added into lanes: for each reduction the vectors that hold them.
-    Rows(&'a [Vec<Variable>]),
+    /// Added into lanes.
+    Rows(&'a [Lanes]),
+}
+
+/// The vectors in which a reduction along the axis keeps what it has.
+struct Lanes {
+    values: Vec<Variable>,
+    /// Of an arg max, where the values came from.
+    indices: Vec<Variable>,
 }
 
 /// One run of a section over elements of the vector axis.
@@ -178,16 +186,23 @@ fn columns(
 /// One place of a reduction along the vector axis.
 fn row(emitter: &mut Emitter<'_, '_>, stage: &Stage, plan: &Plan, tiles: Value, axes: Vec<Value>) {
     let groups = SUM_LANES as u32 / plan.lanes;
-    let mut sums: Vec<Vec<Variable>> = Vec::new();
+    let mut sums: Vec<Lanes> = Vec::new();
     for reduction in &stage.reductions {
         let dtype = dtype(stage, reduction.value);
+        let variables = |emitter: &mut Emitter<'_, '_>, first: Value| -> Vec<Variable> {
+            let ty = emitter.builder.func.dfg.value_type(first);
+            let variables: Vec<Variable> = (0..groups).map(|_| emitter.builder.declare_var(ty)).collect();
+            variables.iter().for_each(|variable| emitter.builder.def_var(*variable, first));
+            variables
+        };
         let first = emitter.splat_literal(initial(reduction.kind, dtype), plan.lanes);
-        let lanes = (0..groups).map(|_| {
-            let lanes = emitter.builder.declare_var(lane_type(dtype, plan.lanes));
-            emitter.builder.def_var(lanes, first);
-            lanes
-        });
-        sums.push(lanes.collect());
+        let values = variables(emitter, first);
+        let mut indices = Vec::new();
+        if reduction.kind == ReductionKind::Argmax {
+            let zero = emitter.splat_literal(Literal::integer(plan.index_dtype(), 0), plan.lanes);
+            indices = variables(emitter, zero);
+        }
+        sums.push(Lanes { values, indices });
     }
     let (size, others) = stage.reduced.split_last().expect("bug in bpc: a reduced vector axis that is not there");
     emitter.loop_nest(others, &mut |emitter, reduced| {
@@ -213,20 +228,33 @@ fn row(emitter: &mut Emitter<'_, '_>, stage: &Stage, plan: &Plan, tiles: Value, 
     let mut reduced = Vec::new();
     for (reduction, lanes) in stage.reductions.iter().zip(&sums) {
         let dtype = dtype(stage, reduction.value);
-        let mut sums: Vec<Value> = lanes.iter().map(|lanes| emitter.builder.use_var(*lanes)).collect();
+        let mut sums: Vec<(Value, Option<Value>)> = Vec::new();
+        for (group, value) in lanes.values.iter().enumerate() {
+            let index = lanes.indices.get(group).map(|index| emitter.builder.use_var(*index));
+            sums.push((emitter.builder.use_var(*value), index));
+        }
         let mut lanes = plan.lanes;
         while sums.len() > 1 || lanes == plan.lanes {
-            if sums.len() == 1 {
-                let vector = sums[0];
-                sums = (0..lanes as u8).map(|lane| emitter.builder.ins().extractlane(vector, lane)).collect();
+            if let [(value, index)] = sums[..] {
+                let mut take = |vector: Value, lane: u8| emitter.builder.ins().extractlane(vector, lane);
+                sums = (0..lanes as u8).map(|lane| (take(value, lane), index.map(|index| take(index, lane)))).collect();
                 lanes = 1;
             }
             let upper = sums.split_off(sums.len() / 2);
             for (sum, x) in sums.iter_mut().zip(upper) {
-                *sum = emitter.accumulate(reduction.kind, dtype, *sum, x, lanes);
+                *sum = match (*sum, x) {
+                    ((value, Some(index)), (x, Some(at))) => {
+                        let (value, index) = emitter.first_largest(dtype, (value, index), (x, at), lanes);
+                        (value, Some(index))
+                    }
+                    ((value, _), (x, _)) => (emitter.accumulate(reduction.kind, dtype, value, x, lanes), None),
+                };
             }
         }
-        reduced.push(sums[0]);
+        reduced.push(match sums[0] {
+            (_, Some(index)) => emitter.cast(index, plan.index_dtype(), Dtype::I32, 1),
+            (value, None) => value,
+        });
     }
     let mut values = SecondaryMap::new();
     for id in stage.values.keys().skip(stage.n_inside as usize) {

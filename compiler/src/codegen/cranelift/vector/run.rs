@@ -4,13 +4,14 @@
 //! Guarantees: sums along the axis are added in the order of the element-by-element path, whatever the tile.
 //! Leaves out: the loops over tiles and the other axes (`vector`), single values (`values`), memory (`access`).
 
-use super::access::Access;
-use super::{Count, Run, Sink};
+use super::access::{Access, collect};
+use super::{Count, Lanes, Run, Sink};
 use crate::codegen::cranelift::arithmetic::{initial, lane_type};
 use crate::codegen::cranelift::emitter::Emitter;
 use crate::codegen::cranelift::plan::{direct, is_heavy};
 use crate::codegen::cranelift::runtime;
 use crate::codegen::cranelift::scalar::{self, SUM_LANES, dtype};
+use crate::ir::types::{Dtype, Literal};
 use crate::kernel::ir::{Scalar, ValueId};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_entity::SecondaryMap;
@@ -85,16 +86,25 @@ impl Run<'_> {
 
     /// Sets the tiles of sums to what sums begin with.
     pub(super) fn clear_sums(&self, emitter: &mut Emitter<'_, '_>) {
-        for (reduction, offset) in self.stage.reductions.iter().zip(&self.plan.sums) {
-            let dtype = dtype(self.stage, reduction.value);
-            let literal = initial(reduction.kind, dtype);
-            let tile = emitter.plus(self.tiles, *offset as i64);
-            self.loops(emitter, true, &mut |emitter, at, extra, lanes| {
-                let first = emitter.splat_literal(literal, lanes);
-                let address = self.tile_address(emitter, tile, at);
-                emitter.store(first, address, (extra * self.width()) as i32);
-            });
+        for (reduction, sum) in self.stage.reductions.iter().zip(&self.plan.sums) {
+            let first = initial(reduction.kind, dtype(self.stage, reduction.value));
+            match sum.largest {
+                Some(largest) => {
+                    self.clear(emitter, largest, first);
+                    self.clear(emitter, sum.result, Literal::integer(self.plan.index_dtype(), 0));
+                }
+                None => self.clear(emitter, sum.result, first),
+            }
         }
+    }
+
+    fn clear(&self, emitter: &mut Emitter<'_, '_>, offset: u64, literal: Literal) {
+        let tile = emitter.plus(self.tiles, offset as i64);
+        self.loops(emitter, true, &mut |emitter, at, extra, lanes| {
+            let first = emitter.splat_literal(literal, lanes);
+            let address = self.tile_address(emitter, tile, at);
+            emitter.store(first, address, (extra * self.width()) as i32);
+        });
     }
 
     pub(super) fn tile_address(&self, emitter: &mut Emitter<'_, '_>, tile: Value, at: Value) -> Value {
@@ -189,15 +199,35 @@ impl Run<'_> {
         extra: i64,
         lanes: u32,
     ) {
-        for (reduction, offset) in self.stage.reductions.iter().zip(&self.plan.sums) {
+        let place = (extra * self.width()) as i32;
+        let address_of = |emitter: &mut Emitter<'_, '_>, offset: u64| {
+            let tile = emitter.plus(self.tiles, offset as i64);
+            self.tile_address(emitter, tile, at)
+        };
+        for (reduction, sum) in self.stage.reductions.iter().zip(&self.plan.sums) {
             let dtype = dtype(self.stage, reduction.value);
-            let tile = emitter.plus(self.tiles, *offset as i64);
-            let address = self.tile_address(emitter, tile, at);
-            let place = (extra * self.width()) as i32;
-            let before = emitter.load(lane_type(dtype, lanes), address, place);
             let x = values[reduction.value].expect("bug in bpc: a reduced scalar after its loops");
-            let after = emitter.accumulate(reduction.kind, dtype, before, x, lanes);
-            emitter.store(after, address, place);
+            let address = address_of(emitter, sum.result);
+            if let Some(largest) = sum.largest {
+                let index_dtype = self.plan.index_dtype();
+                let largest = address_of(emitter, largest);
+                let before = (
+                    emitter.load(lane_type(dtype, lanes), largest, place),
+                    emitter.load(lane_type(index_dtype, lanes), address, place),
+                );
+                // Without reduced axes there is one element, whose index is 0.
+                let index = if self.stage.reduced.is_empty() { None } else { self.axes.last().copied() };
+                let index = index.unwrap_or_else(|| emitter.integer(0));
+                let index = emitter.cast(index, Dtype::I64, index_dtype, 1);
+                let index = emitter.splat(index, index_dtype, lanes);
+                let after = emitter.largest_so_far(dtype, before, (x, index), lanes);
+                emitter.store(after.0, largest, place);
+                emitter.store(after.1, address, place);
+            } else {
+                let before = emitter.load(lane_type(dtype, lanes), address, place);
+                let after = emitter.accumulate(reduction.kind, dtype, before, x, lanes);
+                emitter.store(after, address, place);
+            }
         }
     }
 
@@ -207,7 +237,7 @@ impl Run<'_> {
         emitter: &mut Emitter<'_, '_>,
         needed: &[ValueId],
         accesses: &SecondaryMap<ValueId, Option<Access>>,
-        sums: &[Vec<Variable>],
+        sums: &[Lanes],
         piece: u32,
     ) {
         let Count::Fixed(count) = self.count else { panic!("bug in bpc: a row of unknown length") };
@@ -220,15 +250,30 @@ impl Run<'_> {
             for (reduction, sums) in self.stage.reductions.iter().zip(sums) {
                 let dtype = dtype(self.stage, reduction.value);
                 let x = values[reduction.value].expect("bug in bpc: a reduced scalar after its loops");
-                let before = emitter.builder.use_var(sums[group as usize]);
-                let after = if lanes > 1 {
-                    emitter.accumulate(reduction.kind, dtype, before, x, lanes)
-                } else {
-                    let sum = emitter.builder.ins().extractlane(before, lane);
-                    let sum = emitter.accumulate(reduction.kind, dtype, sum, x, 1);
-                    emitter.builder.ins().insertlane(before, sum, lane)
+                // In the rest beyond whole vectors, one lane of a vector.
+                let take = |emitter: &mut Emitter<'_, '_>, variable: Variable| {
+                    let vector = emitter.builder.use_var(variable);
+                    if lanes > 1 { vector } else { emitter.builder.ins().extractlane(vector, lane) }
                 };
-                emitter.builder.def_var(sums[group as usize], after);
+                let put = |emitter: &mut Emitter<'_, '_>, variable: Variable, mut value: Value| {
+                    if lanes == 1 {
+                        let vector = emitter.builder.use_var(variable);
+                        value = emitter.builder.ins().insertlane(vector, value, lane);
+                    }
+                    emitter.builder.def_var(variable, value);
+                };
+                let variable = sums.values[group as usize];
+                let before = take(emitter, variable);
+                if let Some(index) = sums.indices.get(group as usize).copied() {
+                    let before = (before, take(emitter, index));
+                    let here = self.places(emitter, at, extra, lanes);
+                    let after = emitter.largest_so_far(dtype, before, (x, here), lanes);
+                    put(emitter, variable, after.0);
+                    put(emitter, index, after.1);
+                } else {
+                    let after = emitter.accumulate(reduction.kind, dtype, before, x, lanes);
+                    put(emitter, variable, after);
+                }
             }
         };
         if whole > 0 {
@@ -246,5 +291,21 @@ impl Run<'_> {
         for extra in vectors..rest {
             add(emitter, whole_value, extra, 1);
         }
+    }
+
+    /// The indices along the axis of a vector or an element.
+    fn places(&self, emitter: &mut Emitter<'_, '_>, at: Value, extra: i64, lanes: u32) -> Value {
+        let dtype = self.plan.index_dtype();
+        let first = emitter.builder.ins().iadd(self.low, at);
+        let first = emitter.plus(first, extra);
+        let first = emitter.cast(first, Dtype::I64, dtype, 1);
+        if lanes == 1 {
+            return first;
+        }
+        let first = emitter.splat(first, dtype, lanes);
+        let counted: Vec<Value> =
+            (0..i64::from(lanes)).map(|lane| emitter.literal(Literal::integer(dtype, lane))).collect();
+        let counted = collect(emitter, dtype, &counted);
+        emitter.builder.ins().iadd(first, counted)
     }
 }
