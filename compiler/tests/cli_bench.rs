@@ -17,16 +17,16 @@ model small {
 const SUITE: &str = r#"[{"name": "small", "program": "small.bp", "peer": "small.py", "case": "sgd", "tolerance": 1e-4,
     "inputs": {"x": {"dtype": "f32", "shape": [8]}}}]"#;
 
-/// PyTorch alone, with the results of `bpc`. A child of it writes to `spins-THREADS` without a pause; TURN is what it does when it is asked.
+/// PyTorch alone, with the results of `bpc`. As long as it lives a child of it writes to `spins-THREADS` without a pause; TURN is what it does when
+/// it is asked.
 const PEER: &str = r#"#!/bin/sh
 if [ "$1" = -c ]; then case "$2" in *torch*) exit 0 ;; *) exit 1 ;; esac; fi
 engine=$2 results=$4 threads=$5
 [ "$engine" = torch ] || { echo '{"unknown": true}'; exit; }
 cp "$results/bpc.npz" "$results/torch.npz"
 cd FOLDER
-echo $$ > "process-$threads"
-while :; do echo >> "spins-$threads"; done &
-trap "kill $!" EXIT
+while kill -0 $$; do echo >> "spins-$threads"; done >/dev/null 2>&1 &
+echo $$ $! > "processes-$threads"
 echo '{"first": 0.1}'
 while read -r count; do
     [ "$count" = end ] && { echo '{"peak": 1000}'; exit; }
@@ -59,10 +59,12 @@ fn bench(folder: &Path) -> Command {
     command
 }
 
-/// The processes of the peer that have not ended. `Z` is one that has, and that nobody has asked about.
+/// The processes of the peer and their children that have not ended. `Z` is one that has, and that nobody has asked about.
 fn alive(folder: &Path) -> Vec<String> {
-    let known = ["process-1", "process-2"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap_or_default());
-    let states = known.iter().map(|number| std::fs::read_to_string(format!("/proc/{}/stat", number.trim())));
+    let known =
+        ["processes-1", "processes-2"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap_or_default());
+    let numbers = known.iter().flat_map(|numbers| numbers.split_whitespace());
+    let states = numbers.map(|number| std::fs::read_to_string(format!("/proc/{number}/stat")));
     states.flatten().filter(|state| !state.contains(") Z ")).collect()
 }
 
@@ -97,7 +99,7 @@ fn a_killed_bench_leaves_no_held_process_behind() {
         assert!(Instant::now() < soon, "no turn of the peer");
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(alive(&folder).len(), 2);
+    assert_eq!(alive(&folder).len(), 4);
     process.kill().unwrap();
     process.wait().unwrap();
     let soon = Instant::now() + Duration::from_secs(30);
