@@ -1,0 +1,66 @@
+//! Generated kernels and the compiler itself: `cargo bench -p bpc -- GROUP`, where the groups are `kernel` (layer norm, cross entropy and GELU, forward and backward,
+//! on one thread; inputs are copied in and results out, as for any caller) and `compile` (from a file's text to machine code, in one process).
+
+use bpc::codegen::Host;
+use bpc::codegen::backend::Backend;
+use bpc::{State, Tensors, compile_file};
+use bpc_runtime::philox;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}
+
+fn kernels(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("kernel");
+    for (place, rows, columns) in [("inside L2", 128, 512), ("outside L2", 8192, 1024)] {
+        let count = rows * columns;
+        let mut x = vec![0f32; count];
+        philox::fill_normal_f32([0, 0], 0, 0, 0, &mut x);
+        let label: Vec<i32> = (0..rows).map(|row| (row * 7 % columns) as i32).collect();
+        let shape = [rows as u64, columns as u64];
+        let alone = Tensors::new().with_slice("x", &shape, &x).expect("as many numbers");
+        let with_seed = alone.clone().with_slice("seed", &shape, &x).expect("as many numbers");
+        let with_label = alone.with_slice("label", &shape[..1], &label).expect("as many labels");
+        for (name, model, inputs) in [
+            ("layer norm", "norm", &with_seed),
+            ("gelu", "smooth", &with_seed),
+            ("cross entropy", "entropy", &with_label),
+        ] {
+            let program = compile_file(file("benches/peers/kernels.bp")).expect("a program").choose(model);
+            let mut step = program.jit_with_threads(1).expect("a model");
+            let mut state = State::new(0);
+            group.throughput(Throughput::Elements(count as u64));
+            group.bench_function(format!("{name}, {place}"), |bencher| {
+                bencher.iter(|| step.evaluate(&mut state, inputs).expect("the inputs of the model"));
+            });
+        }
+    }
+}
+
+fn compilation(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("compile");
+    for (name, path) in [("digits", "examples/digits.bp"), ("transformer", "benches/peers/transformer.bp")] {
+        let path = file(path);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let model = compile_file(&path).expect("a program").set("B", 32);
+                let compilation = model.compile(&BTreeMap::new(), true).expect("a model");
+                Host.compile(&compilation.kernels).expect("code for this machine")
+            });
+        });
+    }
+}
+
+criterion_group! {
+    name = programs;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2));
+    targets = kernels, compilation
+}
+criterion_main!(programs);
