@@ -10,6 +10,7 @@ pub mod codegen;
 pub mod differentiate;
 pub mod egraph;
 pub mod gradcheck;
+pub mod initial;
 pub mod ir;
 pub mod kernel;
 pub mod lower;

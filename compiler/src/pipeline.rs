@@ -47,9 +47,27 @@ pub fn compile_observed(
     passed: &mut dyn FnMut(&'static str),
 ) -> Result<Compilation, Vec<Diagnostic>> {
     let lowered = lower::lower(program, options)?;
-    check("lowering", &lowered.graph);
     passed("lower");
-    let gradient = differentiate(&lowered.graph, &mut Derivatives::new(program))?;
+    let Passes { gradient, optimized, report, kernels } = passes(program, &lowered.graph, passed)?;
+    Ok(Compilation { lowered, gradient, optimized, report, kernels })
+}
+
+/// What the passes behind lowering make of a graph; see [`Compilation`].
+pub(crate) struct Passes {
+    gradient: Graph,
+    optimized: Graph,
+    report: Report,
+    pub(crate) kernels: Kernels,
+}
+
+/// All passes behind lowering.
+pub(crate) fn passes(
+    program: &Program,
+    graph: &Graph,
+    passed: &mut dyn FnMut(&'static str),
+) -> Result<Passes, Vec<Diagnostic>> {
+    check("lowering", graph);
+    let gradient = differentiate(graph, &mut Derivatives::new(program))?;
     check("differentiation", &gradient);
     passed("differentiate");
     let (optimized, report) = egraph::optimize(&gradient, &Limits::default());
@@ -57,7 +75,7 @@ pub fn compile_observed(
     passed("e-graph");
     let kernels = kernel::build(&optimized).unwrap_or_else(|error| panic!("bug in bpc: kernels: {error}"));
     passed("kernels");
-    Ok(Compilation { lowered, gradient, optimized, report, kernels })
+    Ok(Passes { gradient, optimized, report, kernels })
 }
 
 fn check(pass: &str, graph: &Graph) {

@@ -6,11 +6,14 @@
 
 use super::error::Error;
 use super::state::{State, tensor_type};
-use super::step::Step;
+use super::step::{Step, compiled, memory, places};
 use super::values::Tensors;
+use crate::codegen::backend::CompiledStep;
+use crate::initial;
 use crate::ir::graph::OutputRole;
 use crate::ir::interpret::{self, Tensor};
 use crate::ir::types::TensorType;
+use crate::kernel::ir::BufferRole;
 use crate::lower::{self, GradOverride, Options, Setting, Signature};
 use crate::pipeline::{self, Compilation};
 use bpc_lang::diagnostics::{Diagnostic, Severity};
@@ -18,7 +21,7 @@ use bpc_lang::loader::load;
 use bpc_lang::program::Program;
 use bpc_runtime::error::DataError;
 use bpc_runtime::tensor::HostTensor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A checked program, one of its models, and settings.
@@ -165,14 +168,38 @@ impl Model {
         compilation: &Compilation,
         inputs: &BTreeMap<String, TensorType>,
         training: bool,
+        threads: usize,
     ) -> Result<(), Error> {
-        state.prepare(compilation)?;
+        let fresh = state.lay_out_for(compilation)?;
+        self.initialise(state, compilation, &fresh, threads)?;
         if state.has_unplaced() && !training {
             let options = self.solved(inputs, true)?;
             let lowered = lower::lower(&self.program, &options).map_err(|diagnostics| self.error(diagnostics))?;
             state.keep(&lowered.parameters)?;
         }
         state.refuse_unplaced()
+    }
+
+    /// Makes first values by compiled code.
+    fn initialise(
+        &self,
+        state: &mut State,
+        compilation: &Compilation,
+        fresh: &BTreeSet<String>,
+        threads: usize,
+    ) -> Result<(), Error> {
+        let kernels = initial::kernels(&self.program, compilation, fresh);
+        if let Some(kernels) = kernels.map_err(|diagnostics| self.error(diagnostics))? {
+            let code = compiled(&kernels)?;
+            let mut workspace = memory("workspace of first values", kernels.workspace_bytes)?;
+            for (name, offset, _) in places(&kernels, BufferRole::Data) {
+                if name == initial::SEED {
+                    workspace.elements_mut(offset, 2).copy_from_slice(&state.seed_words());
+                }
+            }
+            code.run(&code.context(threads), &mut state.block, &mut workspace);
+        }
+        state.check_constraints(&compilation.lowered, fresh)
     }
 
     /// A handle that runs the model; code is generated for each shape when it first comes.
@@ -207,7 +234,7 @@ impl Model {
         let types: BTreeMap<_, _> =
             inputs.iter().map(|(name, tensor)| (name.to_string(), tensor_type(tensor))).collect();
         let compilation = self.compile(&types, false)?;
-        self.prepare(state, &compilation, &types, false)?;
+        self.prepare(state, &compilation, &types, false, 1)?;
         let mut values = BTreeMap::new();
         let kept = state.all();
         for (name, tensor) in inputs.iter().chain(kept.iter().map(|(name, tensor)| (*name, tensor))) {

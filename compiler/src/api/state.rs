@@ -6,17 +6,16 @@
 //! Leaves out: files (`bpc_runtime::checkpoint`).
 
 use super::error::Error;
+use super::step::memory;
 use super::values::Tensors;
 use crate::codegen::jit::AlignedBytes;
-use crate::ir::graph::Graph;
-use crate::ir::interpret::{self, Tensor};
 use crate::ir::types::{Dtype, TensorType};
 use crate::kernel::ir::{BufferRole, Place, Program};
 use crate::kernel::plan::ALIGNMENT;
-use crate::lower::Parameter;
+use crate::lower::{Lowered, Parameter};
 use crate::pipeline::Compilation;
 use bpc_runtime::tensor::{Element, HostTensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Parameters and optimiser state of a model.
 #[derive(Clone)]
@@ -76,10 +75,10 @@ impl State {
                 .all(|(name, place)| self.places.get(name).is_some_and(|known| *known == place))
     }
 
-    /// Lays the state out as a program wants it, and initialises what is new.
-    pub(super) fn prepare(&mut self, compilation: &Compilation) -> Result<(), Error> {
+    /// Lays the state out as a program wants it, with what was loaded; gives the names of what is new and waits for its
+    /// first value, zeros until then.
+    pub(super) fn lay_out_for(&mut self, compilation: &Compilation) -> Result<BTreeSet<String>, Error> {
         let program = &compilation.kernels;
-        let lowered = &compilation.lowered;
         for (name, place) in places(program) {
             if let Some(known) = self.places.get(name)
                 && known.ty != place.ty
@@ -90,36 +89,39 @@ impl State {
                 )));
             }
         }
-        let fresh: Vec<String> =
+        let mut fresh: BTreeSet<String> =
             places(program).map(|(name, _)| name).filter(|name| !self.places.contains_key(*name)).cloned().collect();
-        self.lay_out(
-            places(program).map(|(name, place)| (name.clone(), place)).collect(),
-            program.state_bytes as usize,
-        );
-        for name in fresh {
-            let place = self.places[&name].clone();
-            if let Some(tensor) = self.pending.remove(&name) {
+        self.lay_out(places(program).map(|(name, place)| (name.clone(), place)).collect(), program.state_bytes)?;
+        for (name, tensor) in std::mem::take(&mut self.pending) {
+            if fresh.remove(&name) {
                 self.write(&name, &tensor)?;
-                continue;
+            } else {
+                self.pending.insert(name, tensor);
             }
-            let parameters = lowered.parameters.iter().map(|parameter| (&parameter.name, &parameter.init));
-            let mut initial = parameters.chain(lowered.states.iter().map(|state| (&state.name, &state.init)));
-            if name == "seed" {
-                let words = self.block.elements_mut::<u32>(place.offset, 2);
-                words.copy_from_slice(&[self.seed as u32, (self.seed >> 32) as u32]);
-            } else if let Some((_, graph)) = initial.find(|(known, _)| **known == name) {
-                let value = initial_value(graph, self.seed).map_err(|error| {
-                    Error::Call(format!("the initial value of `{name}` cannot be computed: {error}"))
-                })?;
-                let constraint = lowered.parameters.iter().find(|parameter| parameter.name == name);
-                if let Some(constraint) = constraint.and_then(|parameter| parameter.constraint.as_ref())
-                    && value.data.iter().any(|number| !number.is_finite())
-                {
-                    return Err(Error::Call(format!(
-                        "the first value of `{name}` does not lie in `{constraint}`; choose one inside, after `~`"
-                    )));
-                }
-                write(&mut self.block, place.offset, &place.ty, &host_tensor(&value));
+        }
+        if fresh.remove("seed") {
+            let words = self.seed_words();
+            self.block.elements_mut(self.places["seed"].offset, 2).copy_from_slice(&words);
+        }
+        Ok(fresh)
+    }
+
+    /// The seed as a program takes it.
+    pub(super) fn seed_words(&self) -> [u32; 2] {
+        [self.seed as u32, (self.seed >> 32) as u32]
+    }
+
+    /// Whether first values lie in the sets that their parameters may not leave: the inverse of a constraint gives no number
+    /// for one outside.
+    pub(super) fn check_constraints(&self, lowered: &Lowered, fresh: &BTreeSet<String>) -> Result<(), Error> {
+        for parameter in lowered.parameters.iter().filter(|parameter| fresh.contains(&parameter.name)) {
+            let Some(constraint) = &parameter.constraint else { continue };
+            let place = &self.places[&parameter.name];
+            if read(&self.block, place.offset, &place.ty).to_f64().iter().any(|number| !number.is_finite()) {
+                return Err(Error::Call(format!(
+                    "the first value of `{}` does not lie in `{constraint}`; choose one inside, after `~`",
+                    parameter.name
+                )));
             }
         }
         Ok(())
@@ -127,21 +129,22 @@ impl State {
 
     /// Moves everything to new places; what has none there lies behind `bytes`, where a program that does not know it
     /// leaves it alone.
-    fn lay_out(&mut self, mut places: BTreeMap<String, StatePlace>, bytes: usize) {
+    fn lay_out(&mut self, mut places: BTreeMap<String, StatePlace>, bytes: u64) -> Result<(), Error> {
         let mut end = bytes;
         for (name, old) in &self.places {
             if !places.contains_key(name) {
-                places.insert(name.clone(), StatePlace { offset: end, ..old.clone() });
-                end += (old.ty.bytes() as usize).next_multiple_of(ALIGNMENT as usize);
+                places.insert(name.clone(), StatePlace { offset: end as usize, ..old.clone() });
+                end += old.ty.bytes().next_multiple_of(ALIGNMENT);
             }
         }
-        let mut block = AlignedBytes::zeros(end);
+        let mut block = memory("state of the model", end)?;
         for (name, old) in &self.places {
             let bytes = old.ty.bytes() as usize;
             let value: &[u8] = self.block.elements(old.offset, bytes);
             block.elements_mut(places[name].offset, bytes).copy_from_slice(value);
         }
         (self.places, self.block) = (places, block);
+        Ok(())
     }
 
     /// Whether something was loaded that has no place yet.
@@ -154,10 +157,10 @@ impl State {
         for parameter in parameters {
             let Some(tensor) = self.pending.remove(&parameter.name) else { continue };
             let place = StatePlace { offset: self.block.len(), ty: parameter.ty.clone(), parameter: true };
-            let end = place.offset + (place.ty.bytes() as usize).next_multiple_of(ALIGNMENT as usize);
+            let end = self.block.len() as u64 + place.ty.bytes().next_multiple_of(ALIGNMENT);
             let mut places = self.places.clone();
             places.insert(parameter.name.clone(), place);
-            self.lay_out(places, end);
+            self.lay_out(places, end)?;
             self.write(&parameter.name, &tensor)?;
         }
         Ok(())
@@ -198,22 +201,6 @@ fn places(program: &Program) -> impl Iterator<Item = (&String, StatePlace)> {
     })
 }
 
-fn initial_value(graph: &Graph, seed: u64) -> Result<Tensor, String> {
-    let mut inputs = BTreeMap::new();
-    for input in &graph.main().inputs {
-        let crate::ir::op::Op::Input { name, ty, .. } = &graph.main().nodes[*input].op else {
-            return Err("bug in bpc: an input that is no input".to_string());
-        };
-        let words = match name.as_str() {
-            "seed" => vec![f64::from(seed as u32), f64::from((seed >> 32) as u32)],
-            _ => vec![0.0; ty.elements() as usize],
-        };
-        inputs.insert(name.clone(), Tensor::new(ty.clone(), words)?);
-    }
-    let results = interpret::run(graph, &inputs)?;
-    results.into_iter().next().map(|(_, value)| value).ok_or_else(|| "it gives no value".to_string())
-}
-
 /// The runtime's name of a dtype.
 pub(crate) fn element(dtype: Dtype) -> Element {
     Element::from_name(dtype.name()).expect("bug in bpc: the runtime knows every dtype")
@@ -223,14 +210,6 @@ pub(crate) fn element(dtype: Dtype) -> Element {
 pub(crate) fn tensor_type(tensor: &HostTensor) -> TensorType {
     let dtype = Dtype::from_name(tensor.dtype().name()).expect("bug in bpc: the compiler knows every dtype");
     TensorType::new(dtype, tensor.shape())
-}
-
-/// A tensor of the interpreter in its own dtype.
-pub(crate) fn host_tensor(tensor: &Tensor) -> HostTensor {
-    let doubles = HostTensor::from_slice(tensor.ty.shape.clone(), &tensor.data);
-    doubles
-        .and_then(|doubles| doubles.convert(element(tensor.ty.dtype)))
-        .unwrap_or_else(|error| panic!("bug in bpc: a value of {} does not fit: {error}", tensor.ty))
 }
 
 /// The tensor at a place of a block.

@@ -12,7 +12,7 @@ use crate::codegen::Host;
 use crate::codegen::backend::{Backend, CompiledStep};
 use crate::codegen::jit::AlignedBytes;
 use crate::ir::types::TensorType;
-use crate::kernel::ir::{Buffer, BufferRole, Place};
+use crate::kernel::ir::{BufferRole, Place, Program};
 use crate::lower::Warning;
 use crate::pipeline::Compilation;
 use bpc_runtime::pool::Context;
@@ -123,7 +123,7 @@ impl Step {
         };
         if !state.fits(&special.compilation) {
             let types = key.1.iter().cloned().collect();
-            self.model.prepare(state, &special.compilation, &types, mode == Mode::Train)?;
+            self.model.prepare(state, &special.compilation, &types, mode == Mode::Train, self.threads)?;
         }
         for (name, offset, ty) in &special.inputs {
             let given = inputs.get(name).ok_or_else(|| Error::Call(format!("the input `{name}` ({ty}) is missing")))?;
@@ -149,24 +149,13 @@ impl Step {
         if !self.specialisations.contains_key(&key) {
             self.model.check_names(inputs)?;
             let compilation = self.model.compile(&key.1.iter().cloned().collect(), mode == Mode::Train)?;
-            let code = Host
-                .compile(&compilation.kernels)
-                .map_err(|error| Error::Call(format!("no code for this machine: {error}")))?;
+            let code = compiled(&compilation.kernels)?;
             let scratch_bytes = Host.scratch_bytes(&compilation.kernels) as usize;
             if self.context.scratch_bytes() < scratch_bytes {
                 self.context = Context::new(self.threads, scratch_bytes);
             }
-            let kernels = &compilation.kernels;
-            for (what, bytes) in [("workspace", kernels.workspace_bytes), ("parameters", kernels.state_bytes)] {
-                if Vec::<u8>::new().try_reserve_exact(usize::try_from(bytes).unwrap_or(usize::MAX)).is_err() {
-                    return Err(Error::Call(format!(
-                        "the {what} of a step need {bytes} bytes, which this machine does not have"
-                    )));
-                }
-            }
-            let workspace = AlignedBytes::zeros(compilation.kernels.workspace_bytes as usize);
-            let buffers = compilation.kernels.buffers.values();
-            let of_role = |role| places(buffers.clone(), role);
+            let workspace = memory("workspace of a step", compilation.kernels.workspace_bytes)?;
+            let of_role = |role| places(&compilation.kernels, role);
             let (inputs, outputs) = (of_role(BufferRole::Data), of_role(BufferRole::Output));
             let warnings = of_role(BufferRole::Warning);
             let special = Specialisation { compilation, code, workspace, inputs, outputs, warnings };
@@ -180,8 +169,20 @@ fn types_of(inputs: &Tensors) -> Vec<(String, TensorType)> {
     inputs.iter().map(|(name, tensor)| (name.to_string(), tensor_type(tensor))).collect()
 }
 
+/// The code of a program.
+pub(super) fn compiled(kernels: &Program) -> Result<<Host as Backend>::Step, Error> {
+    Host.compile(kernels).map_err(|error| Error::Call(format!("no code for this machine: {error}")))
+}
+
+/// This many zeros, if the machine has as much memory.
+pub(super) fn memory(what: &str, bytes: u64) -> Result<AlignedBytes, Error> {
+    AlignedBytes::try_zeros(bytes)
+        .ok_or_else(|| Error::Call(format!("the {what} takes {bytes} bytes, which this machine does not have")))
+}
+
 /// Name, offset and type of the workspace buffers of a role.
-fn places<'a>(buffers: impl Iterator<Item = &'a Buffer>, role: BufferRole) -> Vec<(String, usize, TensorType)> {
+pub(super) fn places(program: &Program, role: BufferRole) -> Vec<(String, usize, TensorType)> {
+    let buffers = program.buffers.values();
     buffers
         .filter(|buffer| buffer.role == role)
         .filter_map(|buffer| match buffer.place {

@@ -46,6 +46,15 @@ impl AlignedBytes {
         AlignedBytes { lines: vec![Line([0; 64]); bytes.div_ceil(64)], bytes }
     }
 
+    /// The same, or `None` where the machine does not have as much memory.
+    pub fn try_zeros(bytes: u64) -> Option<AlignedBytes> {
+        let bytes = usize::try_from(bytes).ok()?;
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(bytes.div_ceil(64)).ok()?;
+        lines.resize(bytes.div_ceil(64), Line([0; 64]));
+        Some(AlignedBytes { lines, bytes })
+    }
+
     /// How many bytes there are.
     pub fn len(&self) -> usize {
         self.bytes

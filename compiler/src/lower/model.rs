@@ -9,7 +9,6 @@ use super::context::{Binding, FrameKind, Lowering, Outcome};
 use super::setting::Setting;
 use super::value::{Callee, Tensor, Value};
 use crate::ir::graph::{Graph, InputRole, OutputRole};
-use crate::ir::interpret::MOST_ELEMENTS;
 use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{Definition, ModuleId};
@@ -300,9 +299,7 @@ impl Lowering<'_> {
                     .with_help(format!("write one, as in `param {}: .. ~ zeros`", name.text)),
             ));
         };
-        let made = init.span;
         let init = self.initial_value(init, &tensor_type, &name.text, Some(constraint))?;
-        self.check_makeable(&init, &name.text, made)?;
         let stored_type = init.main().tensor(init.main().results[0].node).clone();
         let provenance = self.provenance(span);
         let node = self.building[0].region.input(InputRole::Parameter, &full, stored_type.clone(), provenance);
@@ -393,20 +390,6 @@ impl Lowering<'_> {
         self.model.recording = recording;
         self.frame().scopes = scopes;
         result.map(|((), graph)| graph)
-    }
-
-    /// First values are made by the interpreter, which has no room for larger tensors.
-    fn check_makeable(&mut self, init: &Graph, name: &str, span: Span) -> Outcome<()> {
-        let tensors =
-            init.regions.values().flat_map(|region| region.nodes.values()).filter_map(|node| node.ty.tensor());
-        match tensors.max_by_key(|ty| ty.elements()) {
-            Some(largest) if largest.elements() > MOST_ELEMENTS && !self.sizes.in_use() => {
-                let largest = self.type_text(largest);
-                let title = format!("the first value of `{name}` is too large to make: it computes a tensor {largest}");
-                self.error("BP0208", title, span, format!("at most {MOST_ELEMENTS} elements can be made"))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn initializer(&mut self, init: &Expr, ty: &TensorType) -> Outcome<Value> {
