@@ -26,6 +26,26 @@ fn row<'t>(text: &'t str, first: &[&str]) -> Vec<&'t str> {
 }
 
 #[test]
+fn the_data_and_the_train_block_give_the_sizes_of_dims() {
+    let digits = success(&["explain", "examples/digits.bp"]);
+    assert_eq!(digits, success(&["explain", "examples/digits.bp", "--set", "B=16"]));
+    assert_ne!(digits, success(&["explain", "examples/digits.bp", "--set", "B=32"]));
+    let text = success(&["compile", "examples/char_transformer.bp", "--emit", "graph"]);
+    assert!(text.contains(r#"name = "tokens", ty = i32[32, 64]"#), "{text}");
+    let text = success(&["compile", "examples/char_transformer.bp", "--emit", "graph", "--set", "B=3"]);
+    assert!(text.contains(r#"name = "tokens", ty = i32[3, 64]"#), "{text}");
+}
+
+#[test]
+fn data_that_cannot_be_read_is_told_where_it_would_give_sizes() {
+    let output = bpc(&["explain", &case("no_data.bp")]);
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("note: the data would say the sizes of dims") && error.contains("missing.csv"), "{error}");
+    assert!(error.contains("BP0305"), "{error}");
+}
+
+#[test]
 fn explain_says_what_a_step_is_made_of() {
     let page = success(&["explain", "examples/digits.bp", "--set", "B=32"]);
     let (model, rest) = page.split_once("\nRewrites").unwrap();

@@ -203,7 +203,7 @@ pub struct ProgramOptions {
 }
 
 /// Data and workers.
-#[derive(Args, Debug, Clone)]
+#[derive(Args, Debug, Clone, Default)]
 pub struct WorkOptions {
     /// The folder that the paths of the program's data are relative to (default: the program's own).
     #[arg(long, value_name = "DIR")]

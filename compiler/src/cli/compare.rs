@@ -9,6 +9,7 @@ use super::arguments::ProgramOptions;
 use super::table::{bytes, operations, row, table};
 use super::{Failure, configured};
 use bpc::gradcheck::{self, Estimator};
+use bpc::ir::types::TensorType;
 use bpc::pipeline::Compilation;
 use bpc::{Model, measure};
 use bpc_lang::tree::Item;
@@ -17,8 +18,16 @@ use std::collections::BTreeMap;
 /// Samples of an estimator that is too large to enumerate.
 const SAMPLES: u32 = 2000;
 
+/// Types of inputs by name.
+type Types = BTreeMap<String, TensorType>;
+
 /// The tables, one for each function.
-pub fn page(options: &ProgramOptions, model: &Model, compilation: &Compilation) -> Result<String, Failure> {
+pub fn page(
+    options: &ProgramOptions,
+    model: &Model,
+    inputs: &Types,
+    compilation: &Compilation,
+) -> Result<String, Failure> {
     let mut used: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for site in &compilation.lowered.sites {
         if let Some(rule) = site.rule.as_deref().filter(|rule| *rule != "exact") {
@@ -33,11 +42,11 @@ pub fn page(options: &ProgramOptions, model: &Model, compilation: &Compilation) 
         let mut rows =
             vec![row(["rule", "", "reads", "residuals", "work", "bias, linear", "bias, quadratic", "variance"])];
         for rule in &rules {
-            rows.push(line(options, function, rule, "used")?);
+            rows.push(line(options, inputs, function, rule, "used")?);
         }
         let head = |rule: &str| rule.split('(').next().unwrap_or_default().to_string();
         for name in named(model, function).into_iter().filter(|name| rules.iter().all(|rule| head(rule) != *name)) {
-            rows.push(line(options, function, &name, "")?);
+            rows.push(line(options, inputs, function, &name, "")?);
         }
         out += &format!("\nRules of {function} side by side: a step in which every call of it takes the rule\n");
         out += &table("llrrrrrr", &rows);
@@ -59,12 +68,18 @@ fn named(model: &Model, function: &str) -> Vec<String> {
     rules.collect()
 }
 
-fn line(options: &ProgramOptions, function: &str, rule: &str, mark: &str) -> Result<Vec<String>, Failure> {
+fn line(
+    options: &ProgramOptions,
+    inputs: &Types,
+    function: &str,
+    rule: &str,
+    mark: &str,
+) -> Result<Vec<String>, Failure> {
     let mut own = options.clone();
     own.grad.retain(|choice| choice.split(['=', ' ']).next() != Some(function));
     own.grad.insert(0, format!("{function}={rule}"));
     let model = configured(bpc::compile_file(&own.program)?, &own)?;
-    let compilation = match model.compile(&BTreeMap::new(), true) {
+    let compilation = match model.compile(inputs, true) {
         Ok(compilation) => compilation,
         Err(bpc::Error::Program { diagnostics, .. }) => {
             let why = diagnostics.first().map_or(String::new(), |first| first.title.clone());

@@ -1,6 +1,7 @@
 //! `bpc compile`: one stage of a compilation as text, or an object file.
 
 use super::arguments::{ProgramOptions, Stage};
+use super::data::input_types;
 use super::{Failure, open};
 use bpc::codegen::Host;
 use bpc::codegen::backend::Backend;
@@ -9,7 +10,6 @@ use bpc::ir::{dot, text};
 use bpc::kernel;
 use bpc_lang::{parser, print};
 use bpc_runtime::error::DataError;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -21,7 +21,8 @@ pub fn run(options: &ProgramOptions, stage: Stage, output: Option<&Path>, eval: 
     if stage == Stage::Obj && output.is_none() {
         return Err(Failure::Usage("--emit obj wants a file: --output step.o".to_string()));
     }
-    let compilation = open(options)?.compile(&BTreeMap::new(), !eval)?;
+    let model = open(options)?;
+    let compilation = model.compile(&input_types(&model, options)?, !eval)?;
     let backend = |error: String| Failure::Error(bpc::Error::Call(format!("no code for this machine: {error}")));
     let bytes = match stage {
         Stage::Tokens | Stage::Ast => unreachable!("bug in bpc: handled above"),

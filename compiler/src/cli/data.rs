@@ -7,11 +7,13 @@
 use super::Failure;
 use super::arguments::{ProgramOptions, WorkOptions};
 use bpc::Model;
-use bpc::lower::{BatchRows, Setting, SignatureDim, Source, TrainBlock, train_block};
+use bpc::ir::types::TensorType;
+use bpc::lower::{BatchRows, Setting, SignatureDim, SignatureInput, Source, TrainBlock, train_block};
 use bpc_runtime::data::batches::{BatchSize, Plan};
 use bpc_runtime::data::dataset::Dataset;
 use bpc_runtime::data::{self, SourceSpec, Split, WantedInput};
 use bpc_runtime::tensor::Element;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What a `train` block says.
@@ -58,13 +60,12 @@ pub fn settings(
 ) -> Result<Settings, Failure> {
     let own = program.program.parent().unwrap_or(Path::new("."));
     let folder = work.data.as_deref().unwrap_or(own);
-    let name = model.signature()?.model;
-    let block = train_block(model.program(), &name)
-        .map_err(|diagnostics| bpc::Error::Program { diagnostics, sources: model.program().sources.clone() })?;
-    let Some(block) = block else {
+    let Some(block) = block(model)? else {
+        let name = model.signature()?.model;
         return Err(wrong(format!("the program has no `train {name}` block; add one that names the data")));
     };
     let Some(source) = &block.source else {
+        let name = model.signature()?.model;
         return Err(wrong(format!("the block `train {name}` has no `data` line")));
     };
     let (batch, whole) = batch(model, &block, rows)?;
@@ -77,6 +78,45 @@ pub fn settings(
         seed: work.seed.or(block.seed).unwrap_or(0),
         shuffle: block.shuffle.unwrap_or(true),
     })
+}
+
+/// The `train` block of the model, if there is one.
+fn block(model: &Model) -> Result<Option<TrainBlock>, Failure> {
+    let name = model.signature()?.model;
+    let block = train_block(model.program(), &name);
+    Ok(block.map_err(|diagnostics| bpc::Error::Program { diagnostics, sources: model.program().sources.clone() })?)
+}
+
+/// The types of the inputs of a training step as the `train` block and its data give them, for commands that need no data
+/// but shapes. None where all dims are numbers or set, or where the program names no data; data that cannot be read is
+/// spoken of, and then the dims stay open.
+pub fn input_types(model: &Model, program: &ProgramOptions) -> Result<BTreeMap<String, TensorType>, Failure> {
+    let inputs = model.signature()?.inputs;
+    let is_open = |dim: &SignatureDim| matches!(dim, SignatureDim::Name(_)) && size_of(model, dim).is_none();
+    let has_data = block(model)?.is_some_and(|block| block.source.is_some());
+    if !has_data || !inputs.iter().flat_map(|input| &input.dims).any(is_open) {
+        return Ok(BTreeMap::new());
+    }
+    let rows = inputs.iter().find_map(|input| size_of(model, input.dims.first()?));
+    let settings = settings(model, program, &WorkOptions::default(), rows)?;
+    let train = match open(model, &settings) {
+        Ok(split) => split.train,
+        Err(Failure::Error(error)) => {
+            eprintln!("note: the data would say the sizes of dims, and cannot be read: {error}");
+            return Ok(BTreeMap::new());
+        }
+        Err(failure) => return Err(failure),
+    };
+    let rows = match settings.batch {
+        BatchSize::Rows(rows) => rows,
+        BatchSize::All => train.rows(),
+    };
+    let of_input = |input: SignatureInput| {
+        let field = train.fields().iter().find(|field| field.name() == input.name)?;
+        let shape = [&[rows], field.row_shape()].concat();
+        Some((input.name, TensorType::new(input.dtype, shape)))
+    };
+    Ok(inputs.into_iter().filter_map(of_input).collect())
 }
 
 /// The size of a batch, and whether the model takes no other: the first dim of an input is a number, in the text or by

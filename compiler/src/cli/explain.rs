@@ -1,10 +1,11 @@
 //! `bpc explain`: what a training step is made of.
 //!
-//! Expects: a program and sizes for all dims of the model.
+//! Expects: a program, with data or `--set` for the dims of the model.
 //! Guarantees: without `--timings` the same program gives the same page.
 //! Leaves out: measuring the step itself.
 
 use super::arguments::ProgramOptions;
+use super::data::input_types;
 use super::table::{bytes, difference, operations, row, steps as simple, table};
 use super::{Failure, compare, open};
 use bpc::codegen::Host;
@@ -33,7 +34,9 @@ pub fn run(options: &ProgramOptions, timings: bool, side_by_side: bool) -> Resul
     };
     let model = open(options)?;
     lap("load and check");
-    let compilation = model.compile_observed(&BTreeMap::new(), true, &mut lap)?;
+    let inputs = input_types(&model, options)?;
+    lap("shapes of the data");
+    let compilation = model.compile_observed(&inputs, true, &mut lap)?;
     if timings {
         Host.compile(&compilation.kernels)
             .map_err(|error| bpc::Error::Call(format!("no code for this machine: {error}")))?;
@@ -41,7 +44,7 @@ pub fn run(options: &ProgramOptions, timings: bool, side_by_side: bool) -> Resul
     }
     print!("{}", page(&model, &compilation));
     if side_by_side {
-        print!("{}", compare::page(options, &model, &compilation)?);
+        print!("{}", compare::page(options, &model, &inputs, &compilation)?);
     }
     if timings {
         let rows: Vec<Vec<String>> =

@@ -1,11 +1,12 @@
 //! `bpc grad-check`: gradients against finite differences, estimators against the expectation, as tables.
 //!
-//! Expects: a program and sizes for all dims of the model.
+//! Expects: a program, with data or `--set` for the dims of the model.
 //! Guarantees: fails if an exact rule or the gradient of a loss is wrong, or if an enumerated estimator is biased where it says
 //! that it is exact; other biases are reported and no failure.
 //! Leaves out: the mathematics (`bpc::gradcheck`).
 
 use super::arguments::ProgramOptions;
+use super::data::input_types;
 use super::table::{row, table};
 use super::{Failure, open};
 use bpc::gradcheck::{self, Bias, Comparison, Estimator, Exact, KINDS, Loss, Method, TOLERANCE, Verdict};
@@ -16,7 +17,7 @@ const FAILS: &str = "FAILS";
 /// Checks and prints.
 pub fn run(options: &ProgramOptions, seed: u64, samples: u32) -> Result<(), Failure> {
     let model = open(options)?;
-    let compilation = model.compile(&BTreeMap::new(), true)?;
+    let compilation = model.compile(&input_types(&model, options)?, true)?;
     let exact = gradcheck::exact_rules(&compilation.gradient, seed);
     println!("Exact rules against finite differences (f64, random points and cotangents)");
     println!("{}", exact_table(&exact));
