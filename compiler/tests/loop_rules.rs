@@ -126,6 +126,21 @@ const SYSTEMS: &[System] = &[
         }",
     ),
     (
+        "a loop in a turn",
+        &[2],
+        &[2],
+        &[3],
+        "fn system(x: f[2], p: f[2], u: f[3]) {
+            let (last, n, path) = scan s = x, n = i32(0) over push in u {
+                let inner = scan r = s over k in range(2) { next r = r + 0.1 * sin(p[0] * r + push) }
+                next s = inner * p[1]
+                next n = n + 1
+                yield s * f(n)
+            } via RULE
+            sum(path * path) + sum(last)
+        }",
+    ),
+    (
         "no state",
         &[3],
         &[2],

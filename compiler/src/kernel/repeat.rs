@@ -83,6 +83,8 @@ pub fn build(builder: &mut Builder<'_>, scan: NodeId) -> Result<(), String> {
             // What makes the value writes the slice itself.
             replace(&mut inner.steps, at, *slice);
             next.iter_mut().filter(|buffer| **buffer == at).for_each(|buffer| *buffer = *slice);
+            // Another stack of the same value is a copy of this one.
+            inner.buffers.values_mut().filter(|buffer| **buffer == Some(at)).for_each(|buffer| *buffer = Some(*slice));
         } else {
             inner.copy(*result, *slice)?;
         }
