@@ -5,9 +5,10 @@
 //! Leaves out: fusion, which computes some residuals anew, and time (`egraph`'s cost model).
 
 use crate::ir::copy::live;
-use crate::ir::graph::{Graph, NodeId, OutputRole, Region, RegionId};
+use crate::ir::graph::{Graph, Node, NodeId, OutputRole, Region, RegionId};
 use crate::ir::op::{Op, OpClass};
 use crate::ir::types::Type;
+use crate::ir::work;
 use cranelift_entity::EntitySet;
 
 /// Bytes of the values that losses and `out` lines are computed from and that the rest of the step (the backward pass)
@@ -70,57 +71,23 @@ fn is_view(op: &Op) -> bool {
     matches!(op.class(), OpClass::View) && !matches!(op, Op::Concat { .. } | Op::Pad { .. })
 }
 
-/// Arithmetic operations of the main region: two for each multiplication with its addition in a product, one for each
-/// element of everything elementwise (whatever it is) and each element that a reduction reads; loops by their turns.
+/// Arithmetic operations of the main region (see `ir::work`), loops by their turns.
 pub fn operations(graph: &Graph) -> u64 {
     let mut of_regions: Vec<u64> = Vec::new();
     for region in graph.regions.values() {
-        let count =
-            region.nodes.values().fold(0u64, |sum, node| sum.saturating_add(of_node(region, node, &of_regions)));
+        let of_node = |node: &Node| match &node.op {
+            Op::Scan { body, length, .. } => of_regions[body.as_u32() as usize].saturating_mul(*length),
+            _ => of_node(region, node),
+        };
+        let count = region.nodes.values().map(of_node).fold(0, u64::saturating_add);
         of_regions.push(count);
     }
     of_regions.last().copied().unwrap_or(0)
 }
 
-fn of_node(region: &Region, node: &crate::ir::graph::Node, of_regions: &[u64]) -> u64 {
-    let elements = |ty: &Type| ty.tensor().map_or(0, |ty| ty.elements());
-    let result = elements(&node.ty);
-    match (&node.op, node.op.class()) {
-        (Op::Scan { body, length, .. }, _) => of_regions[body.as_u32() as usize].saturating_mul(*length),
-        (Op::Matmul {}, _) => {
-            let inner = region.tensor(node.operands[0]).shape.last().copied().unwrap_or(1);
-            result.saturating_mul(2).saturating_mul(inner)
-        }
-        (Op::SegmentMatmul { .. }, _) => {
-            result.saturating_mul(2).saturating_mul(region.tensor(node.operands[0]).shape[1])
-        }
-        (Op::SegmentOuter {}, _) => {
-            let (x, y) = (region.tensor(node.operands[0]), region.tensor(node.operands[1]));
-            x.elements().saturating_mul(2).saturating_mul(y.shape[1])
-        }
-        (Op::BitMatmul { .. }, _) => {
-            let inner = region.tensor(node.operands[1]).shape[0];
-            result.saturating_mul(2).saturating_mul(inner)
-        }
-        // A gate, a count of bits and an addition for each word of 64.
-        (Op::BitCount { .. }, _) => {
-            let inner = region.tensor(node.operands[1]).shape[1];
-            result.saturating_mul(3).saturating_mul(inner.div_ceil(64))
-        }
-        // All butterflies of all blocks, padding included.
-        (Op::BlockWht { block, .. } | Op::BlockWhtT { block, .. }, _) => {
-            let coefficients =
-                if matches!(node.op, Op::BlockWht { .. }) { node } else { &region.nodes[node.operands[0]] };
-            let kept = coefficients.ty.tensor().map_or(1, |ty| ty.shape[ty.rank() - 2]);
-            let places = block[0] * block[1];
-            elements(&coefficients.ty) / kept * places * u64::from(places.ilog2())
-        }
-        (Op::Unwindows { .. } | Op::ScatterAdd { .. }, _) | (_, OpClass::Reduction) => {
-            elements(&region.nodes[node.operands[node.operands.len() - 1]].ty)
-        }
-        (_, OpClass::Unary(_) | OpClass::Binary(_) | OpClass::Elementwise) | (Op::Random { .. }, _) => result,
-        _ => 0,
-    }
+fn of_node(region: &Region, node: &Node) -> u64 {
+    let operands: Vec<&Type> = node.operands.iter().map(|operand| &region.nodes[*operand].ty).collect();
+    work::operations(&node.op, &operands, &node.ty)
 }
 
 /// What the calls of a function under a rule take.
@@ -156,7 +123,7 @@ pub fn rule_costs(graph: &Graph, function: &str, rule: &str) -> Option<RuleCosts
             }
             let products =
                 body.nodes.iter().filter(|(id, node)| read.contains(*id) && matches!(node.op, Op::Matmul {}));
-            costs.backward_products += products.map(|(_, node)| of_node(body, node, &[])).sum::<u64>();
+            costs.backward_products += products.map(|(_, node)| of_node(body, node)).sum::<u64>();
         }
     }
     costs

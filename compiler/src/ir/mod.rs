@@ -1,7 +1,7 @@
 //! The graph IR: typed tensor operations in regions.
 //!
 //! [`op`] holds the table of operations, whose type rules are in [`infer`]; [`graph`] the arenas; [`text`] the text form
-//! and [`dot`] a picture; [`verify`] the invariants; [`interpret`] the meaning of every operation. Passes build new
+//! and [`dot`] a picture; [`verify`] the invariants; [`interpret`] the meaning of every operation; [`work`] what it takes. Passes build new
 //! graphs with [`copy`] and ask petgraph about old ones through [`view`].
 
 pub mod attribute;
@@ -15,3 +15,4 @@ pub mod text;
 pub mod types;
 pub mod verify;
 pub mod view;
+pub mod work;

@@ -8,6 +8,7 @@
 
 use crate::ir::graph::{NodeId, Region};
 use crate::ir::op::{Op, OpClass};
+use crate::ir::work;
 use cranelift_entity::{EntityRef, SecondaryMap};
 
 /// A value is stored when computing it again costs more than this many simple operations.
@@ -101,13 +102,10 @@ fn repeats(region: &Region, node: NodeId, operand: NodeId) -> u64 {
 
 /// In simple operations on one element.
 pub fn own_cost(op: &Op) -> u64 {
-    match op {
-        Op::Constant { .. } | Op::Iota { .. } | Op::Input { .. } => 0,
-        Op::Div {} | Op::Sqrt {} => 4,
-        Op::Exp {} | Op::Expm1 {} | Op::Log {} | Op::Log1p {} | Op::Tanh {} | Op::Sin {} | Op::Cos {} => 16,
-        Op::Erf {} | Op::Pow {} | Op::Random { .. } => 32,
-        Op::Concat { .. } | Op::Take { .. } => 2,
-        op if matches!(op.class(), OpClass::View) => 0,
-        _ => 1,
+    match (op, op.class()) {
+        // A choice between parts, and a row that is looked up.
+        (Op::Concat { .. } | Op::Take { .. }, _) => 2,
+        (_, OpClass::Source | OpClass::View) => 0,
+        _ => work::weight(op),
     }
 }

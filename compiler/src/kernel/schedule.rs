@@ -24,7 +24,7 @@ pub fn schedule(program: &mut Program, steps: &mut [Step]) {
     }
 }
 
-/// An estimate of the simple operations in a nest, memory traffic included.
+/// An estimate of the simple operations in a nest after fusion, each load and store as one more (`ir::work` counts a graph before it).
 pub fn work(nest: &Nest) -> u64 {
     let outer: u64 = nest.outer.iter().product();
     outer.saturating_mul(nest.stages.iter().map(stage_work).fold(0, u64::saturating_add))
