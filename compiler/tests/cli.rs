@@ -75,10 +75,53 @@ fn numbers(json: &str, name: &str) -> Vec<f64> {
     tensors.into_iter().find(|(known, _)| known == name).expect("the output").1.to_f64()
 }
 
+/// A file of the repository.
+fn page(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path))
+        .expect("a file of the repository")
+}
+
+/// The command that the README tells a user to begin with, as it stands there.
 #[test]
-fn digits_reach_the_accuracy_that_the_readme_promises() {
-    let text = prints(&["train", DIGITS]);
+fn the_first_command_of_the_readme_reaches_the_accuracy_that_it_promises() {
+    let readme = page("README.md");
+    let command = readme.lines().find_map(|line| line.strip_prefix("cargo run --release -- ")).expect("the command");
+    let text = prints(&command.split_whitespace().collect::<Vec<_>>());
     assert!(metric(&text, "accuracy") >= 0.97, "{text}");
+}
+
+/// Every command in backquotes, on a line of its own or in a comment of an example: `bpc` has it, its flags and the example.
+#[test]
+fn commands_of_the_pages_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md"), root.join("benches/peers/README.md")];
+    for folder in ["docs", "examples"] {
+        let files = std::fs::read_dir(root.join(folder)).expect("a folder of the repository");
+        pages.extend(files.map(|file| file.expect("a file").path()));
+    }
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md" || extension == "bp"));
+    let mut commands = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("a page");
+        for line in text.lines() {
+            let bare = line.trim_start_matches(['#', ' ']);
+            let own = ["bpc ", "cargo run --release -- "].into_iter().filter_map(|start| bare.strip_prefix(start));
+            let quoted = line.split('`').skip(1).step_by(2).filter_map(|code| code.strip_prefix("bpc "));
+            for words in own.chain(quoted).map(|command| command.split_whitespace().collect::<Vec<_>>()) {
+                let help = prints(&[words[0], "--help"]);
+                for word in &words[1..] {
+                    let is_known = if let Some(flag) = word.strip_prefix("--") {
+                        help.contains(&format!("--{} ", flag.trim_end_matches(['`', ',', '.'])))
+                    } else {
+                        !word.starts_with("examples/") || root.join(word).exists()
+                    };
+                    assert!(is_known, "{}: no {word} in {words:?}", page.display());
+                }
+                commands += 1;
+            }
+        }
+    }
+    assert!(commands > 20, "{commands} commands");
 }
 
 #[test]
