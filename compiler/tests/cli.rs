@@ -445,3 +445,56 @@ model scaled(factor: real = 0.5, doubled: flag = false, mode: string = \"plain\"
     wrong("epochs=3", &["no dim or setting `epochs`", "`--epochs 3`"]);
     wrong("B=1.5", &["BP0305", "the dim `B` cannot be 1.5"]);
 }
+
+/// `--grad` is read by the grammar of the language: errors point into its text, and arguments may be any static expression.
+#[test]
+fn choices_of_rules_are_read_as_the_language_reads_them() {
+    let folder = folder("choices");
+    let text = "
+use std.nn { linear }
+use std.optim { sgd }
+estimator weighted(by: list, name: string = \"w\") for linear(x: f[.., I], w: f[O, I]) -> y exact_for nothing {
+    assert(len(by) == 2, \"weighted: by has two entries\")
+    grad x = by[0] * (grad y @ w)
+    grad w = by[1] * (transpose(grad y) @ x)
+}
+model m {
+    in x: f32[4, 2]
+    param w: f32[3, 2] ~ ones
+    let hidden = linear(x, w)
+    minimize mean(square(hidden)) using sgd
+}
+";
+    let program = write(&folder, "m.bp", text);
+    let compile = ["compile", &program, "--emit", "grad", "--grad"];
+    let rule = |choice: &str| {
+        let graph = prints(&[&compile[..], &[choice]].concat());
+        graph.split("rule = \"weighted").nth(1).map(|rest| rest.split(", site").next().unwrap().to_string())
+    };
+    for choice in [
+        "linear=weighted([1, 2 + 1], name = \"a, b\")",
+        "linear in hidden => weighted(by = [1] + [3], name = \"a, b\")",
+        "linear in ** = weighted([if true { 1 } else { 2 }, -(-3)], \"a, b\")",
+    ] {
+        let found = rule(choice).expect("a rule");
+        assert_eq!(found, "(by = [1, 3], name = \\\"a, b\\\")\"", "{choice}");
+    }
+    assert_eq!(rule("linear=exact"), None);
+    for (choice, place, words) in [
+        ("linear=weighted([1, 2", "--grad:1:22", "put a `]` where it ends"),
+        ("linear=weighted([1, 2)", "--grad:1:22", "expected"),
+        ("linear weighted", "--grad:1:8", "write it as `linear=wht(k = 2)`"),
+        ("linear=weighted(by = [1, 'a'])", "--grad:1:26", "strings stand in double quotes"),
+        ("linear=weighted(by = [1, size])", "--grad:1:26", "`size`"),
+        ("linear=weighted(bi = [1, 2])", "--grad:1:17", "did you mean `by`?"),
+        ("linear=weighed([1, 2])", "--grad:1:8", "did you mean `weighted`?"),
+        ("linear in hiden=weighted([1, 2])", "--grad:1:1", "matches no call of the model"),
+        ("linaer=weighted([1, 2])", "--grad:1:1", "did you mean `linear`?"),
+        ("linear=weighted([1, 2]) sgd", "--grad:1:25", "found `sgd`"),
+        ("", "--grad:1:1", "a choice of a rule"),
+        ("linear", "--grad:1:7", "ends too early"),
+    ] {
+        fails(2, &[&compile[..], &[choice]].concat(), &[place, words]);
+    }
+    fails(1, &[&compile[..], &["linear=weighted([1])"]].concat(), &["m.bp:12:18", "by has two entries"]);
+}

@@ -11,7 +11,8 @@ use bpc::ir::copy::prune;
 use bpc::ir::graph::Graph;
 use bpc::ir::text::print;
 use bpc::ir::verify::verify;
-use bpc::lower::{Derivatives, GradOverride, Lowered, Options, Setting, SignatureDim, check, lower, signature};
+use bpc::lower::{Derivatives, Lowered, Options, Setting, SignatureDim, check, lower, signature};
+use bpc_lang::choice::read_choice;
 use bpc_lang::diagnostics::{Diagnostic, render};
 use bpc_lang::loader::load;
 use bpc_lang::program::Program;
@@ -39,15 +40,22 @@ fn assert_verified(graph: &Graph, what: &str) {
 
 /// Everything that is said about a program: names, declarations, then the model and its derivatives.
 fn compile(path: &str, text: &str, options: &Options, check_only: bool) -> (Program, Vec<Diagnostic>, Option<Lowered>) {
-    let (program, diagnostics) = load(path, text, &mut |_| None);
+    let (mut program, diagnostics) = load(path, text, &mut |_| None);
     if !diagnostics.is_empty() {
         return (program, diagnostics, None);
+    }
+    let mut options = options.clone();
+    for (_, _, words) in assertions(text, "grad") {
+        match read_choice(&mut program, words) {
+            Ok(choice) => options.grad_overrides.push(choice),
+            Err(diagnostics) => return (program, diagnostics, None),
+        }
     }
     let diagnostics = check(&program);
     if !diagnostics.is_empty() || check_only {
         return (program, diagnostics, None);
     }
-    let lowered = match lower(&program, options) {
+    let lowered = match lower(&program, &options) {
         Ok(lowered) => lowered,
         Err(diagnostics) => return (program, diagnostics, None),
     };
@@ -84,10 +92,6 @@ fn options_of(text: &str) -> Options {
     for (_, _, words) in assertions(text, "set") {
         let (name, value) = words.split_once('=').expect("# set: NAME=VALUE");
         options.settings.insert(name.to_string(), Setting::from_text(value));
-    }
-    for (_, _, words) in assertions(text, "grad") {
-        let (target, rule) = words.split_once('=').expect("# grad: TARGET=RULE");
-        options.grad_overrides.push(GradOverride { target: target.to_string(), scope: None, rule: rule.to_string() });
     }
     for (_, _, words) in assertions(text, "force") {
         options.forced.insert(words.to_string());

@@ -7,6 +7,7 @@
 
 mod build;
 pub mod builtins;
+pub mod choice;
 pub mod diagnostics;
 mod grammar_rules {
     lalrpop_util::lalrpop_mod!(#[allow(missing_docs, clippy::all, clippy::pedantic, unused)] pub grammar);

@@ -8,10 +8,10 @@
 
 use crate::build::{Declaration, Malformed};
 use crate::diagnostics::Diagnostic;
-use crate::grammar_rules::grammar::DeclarationParser;
+use crate::grammar_rules::grammar::{DeclarationParser, OuterChoiceParser, RuleUseParser};
 use crate::lexer::{self, Spanned, Token};
 use crate::source::Sources;
-use crate::tree::{FileId, Item, Module, Span};
+use crate::tree::{FileId, GradChoice, Item, Module, RuleUse, Span};
 use lalrpop_util::ParseError;
 
 /// How deep brackets and chains of operators may be nested, counted together.
@@ -39,6 +39,57 @@ pub fn parse(sources: &Sources, file: FileId) -> (Module, Vec<Diagnostic>) {
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.0.start);
     (module, diagnostics)
+}
+
+/// What a text is read as, in the words of messages.
+struct Wanted {
+    /// The whole.
+    whole: &'static str,
+    /// What it begins with.
+    start: &'static str,
+}
+
+const DECLARATION: Wanted = Wanted {
+    whole: "declaration",
+    start: "a declaration (`fn`, `layer`, `model`, `train`, `exact`, `estimator`, `optimizer` or `use`)",
+};
+
+const CHOICE: Wanted = Wanted { whole: "choice", start: "the name of a function" };
+
+/// Reads a choice of a rule that stands alone, `linear in blocks.*=wht(k = 2)`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_choice(sources: &Sources, file: FileId) -> Result<GradChoice, Vec<Diagnostic>> {
+    let text = sources.text(file);
+    let lexed = lexer::lex(text, file);
+    if !lexed.diagnostics.is_empty() {
+        return Err(lexed.diagnostics);
+    }
+    let form = "write it as `linear=wht(k = 2)` or `linear in blocks.*=wht(k = 2)`";
+    if lexed.tokens.is_empty() {
+        let span = Span { file, start: 0, end: 0 };
+        let title = "expected a choice of a rule, found nothing";
+        return Err(vec![Diagnostic::error("BP0004", title, span, "nothing stands here").with_help(form)]);
+    }
+    if let Some(diagnostic) = too_deep(&lexed.tokens, file) {
+        return Err(vec![diagnostic]);
+    }
+    OuterChoiceParser::new().parse(file, lexed.tokens.iter().copied()).map_err(|error| {
+        let (_, diagnostic) = explain(error, &lexed.tokens, text, file, &CHOICE);
+        let diagnostic = diagnostic.into_iter().map(|found| match found.help {
+            None => found.with_help(form),
+            Some(_) => found,
+        });
+        diagnostic.collect()
+    })
+}
+
+/// Reads a rule with its arguments, `truncated(every = 50)`, that was printed from one; `span` is the place of all of it.
+pub fn parse_rule(text: &str, span: Span) -> Option<RuleUse> {
+    let lexed = lexer::lex(text, span.file);
+    let tokens = lexed.tokens.into_iter().map(|(_, token, _)| (span.start, token, span.end));
+    RuleUseParser::new().parse(span.file, tokens).ok()
 }
 
 /// Cuts the tokens of a file at its declarations: at their keywords first on a line, and after the brace that closes one.
@@ -97,12 +148,8 @@ fn parse_declaration<'a>(
     file: FileId,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Declaration> {
-    if let Some((start, end)) = too_deep(&tokens) {
-        let span = Span { file, start, end };
-        diagnostics.push(
-            Diagnostic::error("BP0005", "nested too deeply", span, format!("more than {DEPTH_LIMIT} levels here"))
-                .with_help("bind parts of it by `let`"),
-        );
+    if let Some(diagnostic) = too_deep(&tokens, file) {
+        diagnostics.push(diagnostic);
         return None;
     }
     // A string that swallows the rest of its line may swallow brackets; that is said once.
@@ -113,7 +160,7 @@ fn parse_declaration<'a>(
             Err(error) => error,
         };
         let broken_off = matches!(error, ParseError::UnrecognizedEof { .. });
-        let (position, diagnostic) = explain(error, &tokens, text, file);
+        let (position, diagnostic) = explain(error, &tokens, text, file, &DECLARATION);
         if !(torn && broken_off) {
             diagnostics.extend(diagnostic);
         }
@@ -123,8 +170,8 @@ fn parse_declaration<'a>(
     }
 }
 
-/// The place where brackets, operators and calls nest deeper than the limit.
-fn too_deep(tokens: &[Spanned<'_>]) -> Option<(u32, u32)> {
+/// What is said where brackets, operators and calls nest deeper than the limit.
+fn too_deep(tokens: &[Spanned<'_>], file: FileId) -> Option<Diagnostic> {
     // One counter for each open bracket: the operators since its last comma or line end.
     let mut counters = vec![0usize];
     let mut depth = 0usize;
@@ -147,7 +194,10 @@ fn too_deep(tokens: &[Spanned<'_>]) -> Option<(u32, u32)> {
             }
         }
         if depth > DEPTH_LIMIT {
-            return Some((*start, *end));
+            let span = Span { file, start: *start, end: *end };
+            let label = format!("more than {DEPTH_LIMIT} levels here");
+            let diagnostic = Diagnostic::error("BP0005", "nested too deeply", span, label);
+            return Some(diagnostic.with_help("bind parts of it by `let`"));
         }
     }
     None
@@ -192,6 +242,7 @@ fn explain(
     tokens: &[Spanned<'_>],
     text: &str,
     file: FileId,
+    wanted: &Wanted,
 ) -> (usize, Option<Diagnostic>) {
     let index_at = |start: u32| tokens.partition_point(|(from, _, _)| *from < start).min(tokens.len() - 1);
     match error {
@@ -201,7 +252,7 @@ fn explain(
                 return (index, None);
             }
             let span = Span { file, start, end };
-            let phrases = words(&expected, index == 0);
+            let phrases = if index == 0 { wanted.start.to_string() } else { words(&expected) };
             let title = format!("expected {phrases}, found {}", found(token, text, span));
             let mut diagnostic = Diagnostic::error("BP0003", title, span, "not expected here");
             if let Some(help) = help_for(tokens, index, &expected) {
@@ -211,7 +262,7 @@ fn explain(
         }
         ParseError::UnrecognizedEof { expected, .. } => {
             let last = tokens.len() - 1;
-            (last, Some(unfinished(tokens, &words(&expected, false), file)))
+            (last, Some(unfinished(tokens, wanted.whole, &words(&expected), file)))
         }
         ParseError::User { error: Malformed::Via { at, operand } } => {
             let diagnostic =
@@ -227,15 +278,15 @@ fn explain(
         }
         ParseError::InvalidToken { location } | ParseError::ExtraToken { token: (location, _, _) } => {
             let span = Span { file, start: location, end: location };
-            let diagnostic =
-                Diagnostic::error("BP0003", "the declaration should have ended", span, "not expected here");
+            let title = format!("the {} should have ended", wanted.whole);
+            let diagnostic = Diagnostic::error("BP0003", title, span, "not expected here");
             (index_at(location), Some(diagnostic))
         }
     }
 }
 
-/// A declaration that breaks off.
-fn unfinished(tokens: &[Spanned<'_>], expected: &str, file: FileId) -> Diagnostic {
+/// A text that breaks off.
+fn unfinished(tokens: &[Spanned<'_>], whole: &str, expected: &str, file: FileId) -> Diagnostic {
     let mut open = Vec::new();
     for (start, token, end) in tokens {
         match token {
@@ -248,7 +299,7 @@ fn unfinished(tokens: &[Spanned<'_>], expected: &str, file: FileId) -> Diagnosti
     }
     let (_, _, end) = tokens[tokens.len() - 1];
     let here = Span { file, start: end, end };
-    let title = format!("the declaration ends too early: expected {expected}");
+    let title = format!("the {whole} ends too early: expected {expected}");
     let diagnostic = Diagnostic::error("BP0004", title, here, "ends here");
     match open.last() {
         Some((bracket, start, end)) => {
@@ -312,7 +363,7 @@ fn help_for(tokens: &[Spanned<'_>], index: usize, expected: &[String]) -> Option
         }
         (_, Name(_) | Integer(_) | Real(_) | String(_)) if may_follow(",") => Some("a comma may be missing before it"),
         (Some(Name(_)), Assign) if begins_line(two_before) => Some("a new name is bound by `let name = ..`"),
-        (_, Assign) => Some("equality is written `==`"),
+        (_, Assign) if !expected.is_empty() => Some("equality is written `==`"),
         (Some(Assign), Equal) => Some("equality is written `==`"),
         (Some(Name(_) | Integer(_) | Real(_) | RightParen | RightBracket), sign) if lexer::is_comparison(sign) => {
             Some("comparisons do not chain; join two of them by `and`")
@@ -322,12 +373,8 @@ fn help_for(tokens: &[Spanned<'_>], index: usize, expected: &[String]) -> Option
 }
 
 /// What the grammar could have read, in words.
-fn words(expected: &[String], at_start: bool) -> String {
+fn words(expected: &[String]) -> String {
     let has = |token: &str| expected.iter().any(|known| known.trim_matches('"') == token);
-    if at_start {
-        return "a declaration (`fn`, `layer`, `model`, `train`, `exact`, `estimator`, `optimizer` or `use`)"
-            .to_string();
-    }
     let begins_expression = has("integer") && has("(");
     let classes: [(&str, bool, &[&[&str]]); 5] = [
         ("a statement", has("let") && has("minimize"), &[NAME, EXPRESSION, STATEMENT]),

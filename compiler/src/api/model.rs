@@ -14,8 +14,9 @@ use crate::ir::graph::OutputRole;
 use crate::ir::interpret::{self, Tensor};
 use crate::ir::types::TensorType;
 use crate::kernel::ir::BufferRole;
-use crate::lower::{self, GradOverride, Options, Setting, Signature};
+use crate::lower::{self, Options, Setting, Signature};
 use crate::pipeline::{self, Compilation};
+use bpc_lang::choice::read_choice;
 use bpc_lang::diagnostics::{Diagnostic, Severity};
 use bpc_lang::loader::load;
 use bpc_lang::program::Program;
@@ -89,20 +90,15 @@ impl Model {
     /// Chooses a gradient rule: `sample_onehot=reinmax`, `linear in blocks.*=wht(k = 2)`.
     ///
     /// # Errors
-    /// Where the text does not have this form.
+    /// Diagnostics that point into the text of the choice.
     pub fn choose_rule(mut self, choice: &str) -> Result<Model, Error> {
-        let Some((place, rule)) = choice.split_once('=') else {
-            return Err(Error::Call(format!(
-                "`{choice}` is no choice of a rule; write TARGET=RULE or 'TARGET in PATH=RULE'"
-            )));
-        };
-        let (target, scope) = match place.split_once(" in ") {
-            Some((target, scope)) => (target, Some(scope.trim().to_string())),
-            None => (place, None),
-        };
-        let (target, rule) = (target.trim().to_string(), rule.trim().to_string());
-        self.options.grad_overrides.push(GradOverride { target, scope, rule });
-        Ok(self)
+        match read_choice(&mut self.program, choice) {
+            Ok(choice) => {
+                self.options.grad_overrides.push(choice);
+                Ok(self)
+            }
+            Err(diagnostics) => Err(self.error(diagnostics)),
+        }
     }
 
     /// Makes the values of a random site an input of the same name.

@@ -20,6 +20,7 @@ mod train;
 
 use arguments::{Arguments, Command, ProgramOptions};
 use bpc::{Model, Setting};
+use bpc_lang::choice;
 use bpc_lang::diagnostics::{Diagnostic, render};
 use bpc_lang::source::Sources;
 use clap::Parser;
@@ -59,7 +60,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Error(bpc::Error::Program { diagnostics, sources })) => {
             report(&diagnostics, &sources);
-            ExitCode::from(1)
+            let blamed = diagnostics.first().map(|diagnostic| sources.path(diagnostic.primary.0.file));
+            ExitCode::from(if blamed == Some(choice::PATH) { 2 } else { 1 })
         }
         Err(Failure::Error(error)) => {
             eprintln!("error: {error}");
@@ -109,8 +111,8 @@ pub fn configured(mut model: Model, options: &ProgramOptions) -> Result<Model, F
         }
         model = model.set(name, Setting::from_text(value));
     }
-    for choice in &options.grad {
-        model = model.choose_rule(choice).map_err(|error| Failure::Usage(format!("--grad {choice}: {error}")))?;
+    for text in &options.grad {
+        model = model.choose_rule(text)?;
     }
     Ok(model)
 }

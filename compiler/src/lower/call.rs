@@ -99,7 +99,7 @@ impl<'p> Lowering<'p> {
                 _ => {}
             }
         }
-        let chosen = self.choose_rule(Target::Primitive(builtin.name), builtin.name, via, span)?;
+        let chosen = self.choose_rule(Target::Primitive(builtin.name), builtin.name, via)?;
         let arguments: Vec<(&str, Option<Value>)> = builtin
             .parameters
             .iter()
@@ -123,7 +123,7 @@ impl<'p> Lowering<'p> {
         span: Span,
     ) -> Outcome<Value> {
         let name = function.name.text.as_str();
-        let chosen = self.choose_rule(Target::Item(id), name, via, span)?;
+        let chosen = self.choose_rule(Target::Item(id), name, via)?;
         let path = self.frames.last().map_or_else(Vec::new, Frame::site);
         let (replacement, chosen) = match chosen {
             Some(chosen) if chosen.rule.replaces() => (Some(chosen), None),

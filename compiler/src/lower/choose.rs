@@ -9,9 +9,10 @@ use super::context::{Frame, FrameKind, Lowering, Outcome};
 use super::minimize::matches_below;
 use super::value::Value;
 use bpc_lang::diagnostics::Diagnostic;
-use bpc_lang::program::{ItemId, ModuleId, Target};
+use bpc_lang::parser::parse_rule;
+use bpc_lang::program::{ItemId, ModuleId, Program, Target};
 use bpc_lang::suggest::closest;
-use bpc_lang::tree::{Arg, Expr, ExprKind, Name, Rule, RuleUse, Span, UnaryOperator};
+use bpc_lang::tree::{GradChoice, Rule, RuleUse, Span};
 
 /// A rule that a call takes, with its arguments.
 pub(super) struct Chosen<'p> {
@@ -23,50 +24,35 @@ pub(super) struct Chosen<'p> {
 /// The choice from the command line that undoes every other.
 const EXACT: &str = "exact";
 
+/// Whether a choice is about a call of this name at this path.
+fn concerns(choice: &GradChoice, name: &str, path: &[&str]) -> bool {
+    let inside = choice.scope.as_ref().is_none_or(|pattern| matches_below(&pattern.segments, path));
+    choice.target.text == name && inside
+}
+
 impl<'p> Lowering<'p> {
     /// The rule that a call takes: from the command line, by `via`, by the nearest scope, or the nameless one. In the body of a
     /// rule, the calls of its target do not take that rule again.
-    pub fn choose_rule(
-        &mut self,
-        target: Target,
-        name: &str,
-        via: Option<&RuleUse>,
-        span: Span,
-    ) -> Outcome<Option<Chosen<'p>>> {
-        let chosen = self.rule_for(target, name, via, span)?;
+    pub fn choose_rule(&mut self, target: Target, name: &str, via: Option<&RuleUse>) -> Outcome<Option<Chosen<'p>>> {
+        let chosen = self.rule_for(target, name, via)?;
         Ok(chosen.filter(|chosen| !self.active_rules.contains(&chosen.id)))
     }
 
-    fn rule_for(
-        &mut self,
-        target: Target,
-        name: &str,
-        via: Option<&RuleUse>,
-        span: Span,
-    ) -> Outcome<Option<Chosen<'p>>> {
+    fn rule_for(&mut self, target: Target, name: &str, via: Option<&RuleUse>) -> Outcome<Option<Chosen<'p>>> {
         let site = self.frames.last().map_or_else(Vec::new, Frame::site);
         let path: Vec<&str> = site.iter().map(String::as_str).collect();
         let options = self.options;
         for (index, choice) in options.grad_overrides.iter().enumerate() {
-            let pattern: Option<Vec<String>> =
-                choice.scope.as_ref().map(|scope| scope.split('.').map(str::to_string).collect());
-            if choice.target == name && pattern.is_none_or(|pattern| matches_below(&pattern, &path)) {
+            if concerns(choice, name, &path) {
                 self.model.used_overrides.insert(index);
                 // What it overrides matches all the same.
                 if let Some(scope) = self.scope_of(name, &path) {
                     self.model.scopes[scope].used = true;
                 }
-                if choice.rule == EXACT {
+                if choice.rule.name.text == EXACT {
                     return Ok(self.nameless_rule(target));
                 }
-                let rule = match rule_from_text(&choice.rule, span) {
-                    Ok(rule) => rule,
-                    Err(sentence) => {
-                        let title = format!("`--grad {name}={}`: {sentence}", choice.rule);
-                        return self.error("BP0404", title, span, "for this call");
-                    }
-                };
-                return self.named_rule(target, name, &rule, None).map(Some);
+                return self.named_rule(target, name, &choice.rule, Some(Program::ROOT)).map(Some);
             }
         }
         if let Some(rule) = via {
@@ -88,27 +74,17 @@ impl<'p> Lowering<'p> {
         Some(Chosen { id, rule, given: Vec::new() })
     }
 
-    /// The rule that a text names, as the command line writes it; names in it are those of a module.
-    pub fn rule_by_text(
-        &mut self,
-        target: Target,
-        name: &str,
-        text: &str,
-        module: ModuleId,
-        span: Span,
-    ) -> Outcome<Chosen<'p>> {
-        match rule_from_text(text, span) {
-            Ok(rule) => self.named_rule(target, name, &rule, Some(module)),
-            Err(sentence) => self.error("BP0404", format!("`{text}`: {sentence}"), span, "for this call"),
+    /// The rule that a text names, as a graph holds it; `span` is the call that took it.
+    pub fn rule_by_text(&mut self, target: Target, name: &str, text: &str, span: Span) -> Outcome<Chosen<'p>> {
+        match parse_rule(text, span) {
+            Some(rule) => self.named_rule(target, name, &rule, Some(Program::ROOT)),
+            None => self.error("BP0404", format!("`{text}` is no rule with arguments"), span, "for this call"),
         }
     }
 
     /// The nearest scope that chooses a rule for a call at this path.
     fn scope_of(&self, name: &str, path: &[&str]) -> Option<usize> {
-        self.model.scopes.iter().rposition(|scope| {
-            let inside = scope.choice.scope.as_ref().is_none_or(|pattern| matches_below(&pattern.segments, path));
-            scope.choice.target.text == name && inside
-        })
+        self.model.scopes.iter().rposition(|scope| concerns(&scope.choice, name, path))
     }
 
     fn named_rule(
@@ -150,34 +126,4 @@ impl<'p> Lowering<'p> {
         }
         Ok(Chosen { id, rule, given })
     }
-}
-
-/// Reads `reinmax(temperature = 1.1)` as the command line gives it: a name, and numbers, flags or words by name.
-fn rule_from_text(text: &str, span: Span) -> Result<RuleUse, String> {
-    let name = |text: &str| Name { text: text.trim().to_string(), span };
-    let Some((head, rest)) = text.split_once('(') else {
-        return Ok(RuleUse { name: name(text), args: Vec::new(), span });
-    };
-    let inner = rest.trim_end().strip_suffix(')').ok_or("the closing parenthesis is missing")?;
-    let mut args = Vec::new();
-    for part in inner.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (keyword, value) = match part.split_once('=') {
-            Some((keyword, value)) => (Some(name(keyword)), value.trim()),
-            None => (None, part),
-        };
-        let (sign, digits) = value.strip_prefix('-').map_or((false, value), |digits| (true, digits));
-        let kind = match digits {
-            "true" => ExprKind::Bool(true),
-            "false" => ExprKind::Bool(false),
-            _ if digits.parse::<i64>().is_ok() => ExprKind::Integer(digits.to_string()),
-            _ if digits.parse::<f64>().is_ok() => ExprKind::Real(digits.to_string()),
-            _ => ExprKind::String(value.trim_matches('"').to_string()),
-        };
-        let mut value = Expr { kind, span };
-        if sign && !matches!(value.kind, ExprKind::String(_)) {
-            value = Expr { kind: ExprKind::Unary(UnaryOperator::Negate, Box::new(value)), span };
-        }
-        args.push(Arg { name: keyword, value });
-    }
-    Ok(RuleUse { name: name(head), args, span })
 }

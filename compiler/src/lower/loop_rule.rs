@@ -20,7 +20,7 @@ use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region, Region
 use crate::ir::op::Op;
 use crate::ir::types::TensorType;
 use bpc_lang::diagnostics::Diagnostic;
-use bpc_lang::program::{Program, Target};
+use bpc_lang::program::Target;
 use bpc_lang::tree::{Expr, RuleKind, Span, Statement};
 
 /// One turn of a loop, as a rule sees it: something that can be called, pulled back and pushed forward.
@@ -99,7 +99,7 @@ impl<'p> Lowering<'p> {
     pub fn loop_rule(&mut self, wanted: &Loop, span: Span) -> Outcome<LoopRule> {
         let target = Target::Primitive("scan");
         let chosen = match &wanted.rule {
-            Some(text) => self.rule_by_text(target, "scan", text, Program::ROOT, span)?,
+            Some(text) => self.rule_by_text(target, "scan", text, span)?,
             None => match self.program.rules_for(target).find(|(_, rule)| rule.name.is_none()) {
                 Some((id, rule)) => Chosen { id, rule, given: Vec::new() },
                 None => return self.error("BP0411", "a loop has no derivative here", span, "on a trained path"),

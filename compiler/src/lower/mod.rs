@@ -42,10 +42,11 @@ pub use train::{BatchRows, Source, TrainBlock, train_block};
 
 use crate::ir::graph::Graph;
 use bind::Given;
+use bpc_lang::builtins::BUILTINS;
 use bpc_lang::diagnostics::{Diagnostic, Severity};
 use bpc_lang::program::{ItemId, ModuleId, Program};
 use bpc_lang::suggest::closest;
-use bpc_lang::tree::{FileId, Item, Model, ParamKind, Span};
+use bpc_lang::tree::{FileId, GradChoice, Item, Model, ParamKind, Span};
 use context::{Frame, FrameKind, Lowering, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use value::Value;
@@ -59,21 +60,10 @@ pub struct Options {
     pub settings: BTreeMap<String, Setting>,
     /// Whether the graph is that of a training step.
     pub training: bool,
-    /// Rules chosen from outside.
-    pub grad_overrides: Vec<GradOverride>,
+    /// Rules chosen from outside ([`bpc_lang::choice::read_choice`]).
+    pub grad_overrides: Vec<GradChoice>,
     /// Random places whose numbers come from outside, by name.
     pub forced: BTreeSet<String>,
-}
-
-/// A rule chosen from outside: `--grad sample_onehot=reinmax`.
-#[derive(Clone, Debug)]
-pub struct GradOverride {
-    /// The function or primitive.
-    pub target: String,
-    /// Where: a pattern of a path; everywhere if absent.
-    pub scope: Option<String>,
-    /// The rule, `reinmax(temperature = 1.1)`.
-    pub rule: String,
 }
 
 /// A lowered model.
@@ -130,6 +120,9 @@ pub fn lower(program: &Program, options: &Options) -> Result<Lowered, Vec<Diagno
         warnings: state.warnings,
     })
 }
+
+/// How a choice says where it holds.
+const PATTERNS: &str = "patterns are paths of bindings, as in `blocks.*.mlp`";
 
 /// The model of that name in the root module; without a name, the only one.
 fn find_model<'p>(program: &'p Program, name: Option<&str>) -> Result<(ItemId, &'p Model), Vec<Diagnostic>> {
@@ -244,8 +237,14 @@ impl Lowering<'_> {
         }
         for (index, choice) in self.options.grad_overrides.iter().enumerate() {
             if !self.model.used_overrides.contains(&index) {
-                let title = format!("`--grad {}={}` matches no call of the model", choice.target, choice.rule);
-                wrong.push((Diagnostic::error("BP0405", title, span, "chosen from outside"), None));
+                let items = self.program.modules.iter().flat_map(|module| &module.items).filter_map(Item::name);
+                let known = items.map(|name| name.text.as_str()).chain(BUILTINS.iter().map(|builtin| builtin.name));
+                let help = match closest(&choice.target.text, known) {
+                    Some(near) if near != choice.target.text => format!("did you mean `{near}`?"),
+                    _ => PATTERNS.to_string(),
+                };
+                let title = "this choice matches no call of the model";
+                wrong.push((Diagnostic::error("BP0405", title, choice.span, "matches nothing"), Some(help)));
             }
         }
         for name in self.options.forced.iter().filter(|name| !self.model.random.contains(*name)) {
@@ -258,7 +257,7 @@ impl Lowering<'_> {
             let title = format!("no call of `{}` lies in this scope", scope.choice.target.text);
             wrong.push((
                 Diagnostic::error("BP0405", title, scope.choice.span, "matches nothing"),
-                Some("the choice holds for the calls below this line; patterns are paths of bindings, as in `blocks.*.mlp`".to_string()),
+                Some(format!("the choice holds for the calls below this line; {PATTERNS}")),
             ));
         }
         for (diagnostic, help) in wrong {

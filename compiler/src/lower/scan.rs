@@ -98,7 +98,7 @@ impl Lowering<'_> {
             body: region,
         };
         let mut node = self.emit_tuple(op, &all, span)?;
-        if let Some(chosen) = self.choose_rule(Target::Primitive("scan"), "scan", via, span)? {
+        if let Some(chosen) = self.choose_rule(Target::Primitive("scan"), "scan", via)? {
             let op = self.via_rule(chosen, span)?;
             node = self.emit_tuple(op, &[node], span)?;
         }

@@ -136,7 +136,7 @@ impl Checker<'_> {
         }
     }
 
-    fn args(&mut self, args: &[Arg]) {
+    pub fn args(&mut self, args: &[Arg]) {
         for arg in args {
             self.expr(&arg.value);
         }

@@ -64,6 +64,13 @@ pub fn check(program: &Program) -> Vec<Diagnostic> {
     diagnostics
 }
 
+/// Checks the arguments of a rule that is chosen outside of the program.
+pub fn check_arguments(program: &Program, args: &[Arg]) -> Vec<Diagnostic> {
+    let mut checker = Checker::new(program, Program::ROOT);
+    checker.args(args);
+    checker.diagnostics
+}
+
 /// What kind of body a statement stands in.
 #[derive(Clone, Copy, PartialEq)]
 enum Body {
