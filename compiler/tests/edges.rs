@@ -142,3 +142,23 @@ model rows {
         assert_gives(&outputs, "slope", &[0.0, 3.0, 0.0, 0.0, 0.0, 4.0]);
     }
 }
+
+/// The memory of results is used again only when the caller has dropped them.
+#[test]
+fn results_of_earlier_steps_stay() {
+    let text = "
+model twice {
+    in x: f64[B]
+    out y = x * 2
+}";
+    let mut step = compile_text("twice.bp", text, &mut |_| None).unwrap().jit().unwrap();
+    let mut state = State::new(0);
+    let mut run = |x: &HostTensor| step.evaluate(&mut state, &Tensors::new().with_tensor("x", x.clone())).unwrap();
+    let first = run(&tensor(&[1.0, 2.0]));
+    assert_gives(&run(&tensor(&[10.0, 20.0])), "y", &[20.0, 40.0]);
+    let third = run(first.get("y").unwrap());
+    assert_gives(&third, "y", &[4.0, 8.0]);
+    assert_gives(&run(third.get("y").unwrap()), "y", &[8.0, 16.0]);
+    assert_gives(&first, "y", &[2.0, 4.0]);
+    assert_gives(&third, "y", &[4.0, 8.0]);
+}

@@ -207,7 +207,7 @@ fn updates_go_in_place() {
   result next "w" = n6"#,
     );
     assert!(program.steps.len() <= 2, "no copies");
-    assert_eq!(program.workspace_bytes, 64, "only the gradient");
+    assert_eq!(program.workspace_bytes, 0, "only the gradient, which is the caller's");
 }
 
 #[test]

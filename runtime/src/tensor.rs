@@ -5,6 +5,7 @@
 //! Leaves out: arithmetic, views and strides.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::DataError;
 
@@ -302,7 +303,8 @@ pub fn position_text(shape: &[u64], index: usize) -> String {
 pub struct HostTensor {
     dtype: Element,
     shape: Vec<u64>,
-    bytes: Vec<u8>,
+    /// Shared by clones until one of them is written.
+    bytes: Arc<Vec<u8>>,
 }
 
 impl HostTensor {
@@ -321,7 +323,7 @@ impl HostTensor {
             let problem = format!("bool element {} is {}", position_text(&shape, index), bytes[index]);
             return Err(DataError::new("", problem, "write bools as 0 and 1"));
         }
-        Ok(HostTensor { dtype, shape, bytes })
+        Ok(HostTensor { dtype, shape, bytes: Arc::new(bytes) })
     }
 
     /// A tensor of these numbers, row-major.
@@ -337,7 +339,7 @@ impl HostTensor {
     pub fn scalar<T: Number>(value: T) -> HostTensor {
         let mut bytes = Vec::new();
         value.write(&mut bytes);
-        HostTensor { dtype: T::ELEMENT, shape: Vec::new(), bytes }
+        HostTensor { dtype: T::ELEMENT, shape: Vec::new(), bytes: Arc::new(bytes) }
     }
 
     /// All zero. An error only if it could not fit in memory.
@@ -346,16 +348,20 @@ impl HostTensor {
         let length = element_count(&shape)
             .and_then(|count| count.checked_mul(dtype.bytes() as u64))
             .and_then(|length| usize::try_from(length).ok());
+        let mut bytes = Vec::new();
         match length {
-            Some(length) => Ok(HostTensor { dtype, shape, bytes: vec![0; length] }),
-            None => Err(DataError::new("", format!("a tensor {dtype}{} is too large", shape_text(&shape)), "")),
+            Some(length) if bytes.try_reserve_exact(length).is_ok() => {
+                bytes.resize(length, 0);
+                Ok(HostTensor { dtype, shape, bytes: Arc::new(bytes) })
+            }
+            _ => Err(DataError::new("", format!("a tensor {dtype}{} is too large", shape_text(&shape)), "")),
         }
     }
 
     /// A tensor whose bytes the caller has just made for this shape.
     pub(crate) fn from_parts(dtype: Element, shape: Vec<u64>, bytes: Vec<u8>) -> HostTensor {
         debug_assert_eq!(element_count(&shape), Some((bytes.len() / dtype.bytes()) as u64));
-        HostTensor { dtype, shape, bytes }
+        HostTensor { dtype, shape, bytes: Arc::new(bytes) }
     }
 
     /// What its elements are.
@@ -380,12 +386,18 @@ impl HostTensor {
 
     /// The elements, to be overwritten in place. A bool must stay 0 or 1.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        let bytes: &mut Vec<u8> = Arc::make_mut(&mut self.bytes);
+        bytes
+    }
+
+    /// Whether a clone of it lives, so that writing it costs a copy.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.bytes) > 1
     }
 
     /// Gives the bytes away.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        Arc::unwrap_or_clone(self.bytes)
     }
 
     /// `f32[2, 3]`.
@@ -417,7 +429,7 @@ impl HostTensor {
             let place = format!("element {}", position_text(&self.shape, misfit.index));
             DataError::new(place, format!("{} does not fit in {dtype}", misfit.value), misfit_remedy(dtype))
         })?;
-        Ok(HostTensor { dtype, shape: self.shape.clone(), bytes })
+        Ok(HostTensor { dtype, shape: self.shape.clone(), bytes: Arc::new(bytes) })
     }
 }
 

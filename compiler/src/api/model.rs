@@ -6,14 +6,13 @@
 
 use super::error::Error;
 use super::state::{State, tensor_type};
-use super::step::{Step, compiled, memory, places};
+use super::step::{Step, compiled, memory};
 use super::values::Tensors;
-use crate::codegen::backend::CompiledStep;
+use crate::codegen::backend::{Argument, CompiledStep};
 use crate::initial;
 use crate::ir::graph::OutputRole;
 use crate::ir::interpret::{self, Tensor};
 use crate::ir::types::TensorType;
-use crate::kernel::ir::BufferRole;
 use crate::lower::{self, Options, Setting, Signature};
 use crate::pipeline::{self, Compilation};
 use bpc_lang::choice::read_choice;
@@ -188,12 +187,18 @@ impl Model {
         if let Some(kernels) = kernels.map_err(|diagnostics| self.error(diagnostics))? {
             let code = compiled(&kernels)?;
             let mut workspace = memory("workspace of first values", kernels.workspace_bytes)?;
-            for (name, offset, _) in places(&kernels, BufferRole::Data) {
-                if name == initial::SEED {
-                    workspace.elements_mut(offset, 2).copy_from_slice(&state.seed_words());
-                }
-            }
-            code.run(&code.context(threads), &mut state.block, &mut workspace);
+            let given: Vec<Vec<u8>> = kernels
+                .arguments()
+                .into_iter()
+                .map(|id| match &kernels.buffers[id] {
+                    buffer if buffer.name == initial::SEED => {
+                        state.seed_words().into_iter().flat_map(u32::to_le_bytes).collect()
+                    }
+                    buffer => vec![0; buffer.ty.bytes() as usize],
+                })
+                .collect();
+            let mut arguments: Vec<Argument<'_>> = given.iter().map(|bytes| Argument::Input(bytes)).collect();
+            code.run(&code.context(threads), &mut state.block, &mut workspace, &mut arguments);
         }
         state.check_constraints(&compilation.lowered, fresh)
     }

@@ -1,21 +1,23 @@
 //! A model that runs: one compiled function for each mode and set of shapes.
 //!
 //! Expects: a checked model.
-//! Guarantees: a step either runs whole or not at all; inputs are checked by name, shape and dtype before it.
+//! Guarantees: a step either runs whole or not at all; inputs are checked by name, shape and dtype before it. Tensors are read and
+//! written where they are; the memory of results that the caller has dropped is used again.
 //! Leaves out: loops over data.
 
 use super::error::Error;
 use super::model::Model;
-use super::state::{State, element, read, tensor_type, write};
+use super::state::{State, element, tensor_type};
 use super::values::Tensors;
 use crate::codegen::Host;
-use crate::codegen::backend::{Backend, CompiledStep};
+use crate::codegen::backend::{Argument, Backend, CompiledStep};
 use crate::codegen::jit::AlignedBytes;
 use crate::ir::types::TensorType;
 use crate::kernel::ir::{BufferRole, Place, Program};
 use crate::lower::Warning;
 use crate::pipeline::Compilation;
 use bpc_runtime::pool::Context;
+use bpc_runtime::tensor::HostTensor;
 use std::collections::BTreeMap;
 
 /// What a step does with the parameters.
@@ -64,9 +66,18 @@ struct Specialisation {
     compilation: Compilation,
     code: <Host as Backend>::Step,
     workspace: AlignedBytes,
-    inputs: Vec<(String, usize, TensorType)>,
-    outputs: Vec<(String, usize, TensorType)>,
-    warnings: Vec<(String, usize, TensorType)>,
+    /// In the order in which the program numbers them.
+    arguments: Vec<ArgumentType>,
+    /// What the last step gave, in the order of the arguments.
+    outputs: Vec<HostTensor>,
+    /// Names and offsets in the workspace.
+    warnings: Vec<(String, usize)>,
+}
+
+struct ArgumentType {
+    name: String,
+    ty: TensorType,
+    is_output: bool,
 }
 
 impl Step {
@@ -125,23 +136,39 @@ impl Step {
             let types = key.1.iter().cloned().collect();
             self.model.prepare(state, &special.compilation, &types, mode == Mode::Train, self.threads)?;
         }
-        for (name, offset, ty) in &special.inputs {
+        let is_output = |argument: &&ArgumentType| argument.is_output;
+        let mut last = std::mem::take(&mut special.outputs).into_iter();
+        for ArgumentType { ty, .. } in special.arguments.iter().filter(is_output) {
+            let output = match last.next() {
+                Some(tensor) if !tensor.is_shared() => tensor,
+                _ => HostTensor::zeros(element(ty.dtype), ty.shape.clone())?,
+            };
+            special.outputs.push(output);
+        }
+        let mut outputs = special.outputs.iter_mut();
+        let mut arguments = Vec::new();
+        for ArgumentType { name, ty, is_output } in &special.arguments {
+            if *is_output {
+                let output = outputs.next().expect("bug in bpc: an output without memory");
+                arguments.push(Argument::Output(output.bytes_mut()));
+                continue;
+            }
             let given = inputs.get(name).ok_or_else(|| Error::Call(format!("the input `{name}` ({ty}) is missing")))?;
             if given.shape() != ty.shape || given.dtype() != element(ty.dtype) {
                 return Err(Error::Call(format!("the input `{name}` is {} and should be {ty}", given.type_text())));
             }
-            write(&mut special.workspace, *offset, ty, given);
+            arguments.push(Argument::Input(given.bytes()));
         }
-        special.code.run(&self.context, &mut state.block, &mut special.workspace);
+        special.code.run(&self.context, &mut state.block, &mut special.workspace, &mut arguments);
         self.warned.clear();
-        for (name, offset, _) in &special.warnings {
+        for (name, offset) in &special.warnings {
             if special.workspace.elements::<u8>(*offset, 1)[0] != 0 {
                 let known = special.compilation.lowered.warnings.iter();
                 self.warned.extend(known.filter(|warning| warning.name == *name).cloned());
             }
         }
-        let outputs = special.outputs.iter();
-        Ok(outputs.map(|(name, offset, ty)| (name.clone(), read(&special.workspace, *offset, ty))).collect())
+        let names = special.arguments.iter().filter(is_output).map(|argument| argument.name.clone());
+        Ok(names.zip(special.outputs.iter().cloned()).collect())
     }
 
     fn specialisation(&mut self, mode: Mode, inputs: &Tensors) -> Result<&Specialisation, Error> {
@@ -155,10 +182,18 @@ impl Step {
                 self.context = Context::new(self.threads, scratch_bytes);
             }
             let workspace = memory("workspace of a step", compilation.kernels.workspace_bytes)?;
-            let of_role = |role| places(&compilation.kernels, role);
-            let (inputs, outputs) = (of_role(BufferRole::Data), of_role(BufferRole::Output));
-            let warnings = of_role(BufferRole::Warning);
-            let special = Specialisation { compilation, code, workspace, inputs, outputs, warnings };
+            let buffers = &compilation.kernels.buffers;
+            let arguments = compilation.kernels.arguments().into_iter().map(|id| ArgumentType {
+                name: buffers[id].name.clone(),
+                ty: buffers[id].ty.clone(),
+                is_output: buffers[id].role == BufferRole::Output,
+            });
+            let warnings = buffers.values().filter_map(|buffer| match (buffer.role, buffer.place) {
+                (BufferRole::Warning, Place::Workspace(offset)) => Some((buffer.name.clone(), offset as usize)),
+                _ => None,
+            });
+            let (arguments, warnings) = (arguments.collect(), warnings.collect());
+            let special = Specialisation { compilation, code, workspace, arguments, outputs: Vec::new(), warnings };
             self.specialisations.insert(key.clone(), special);
         }
         Ok(&self.specialisations[&key])
@@ -178,16 +213,4 @@ pub(super) fn compiled(kernels: &Program) -> Result<<Host as Backend>::Step, Err
 pub(super) fn memory(what: &str, bytes: u64) -> Result<AlignedBytes, Error> {
     AlignedBytes::try_zeros(bytes)
         .ok_or_else(|| Error::Call(format!("the {what} takes {bytes} bytes, which this machine does not have")))
-}
-
-/// Name, offset and type of the workspace buffers of a role.
-pub(super) fn places(program: &Program, role: BufferRole) -> Vec<(String, usize, TensorType)> {
-    let buffers = program.buffers.values();
-    buffers
-        .filter(|buffer| buffer.role == role)
-        .filter_map(|buffer| match buffer.place {
-            Place::Workspace(offset) => Some((buffer.name.clone(), offset as usize, buffer.ty.clone())),
-            _ => None,
-        })
-        .collect()
 }

@@ -280,19 +280,21 @@ fn describe(step: &Step) -> (String, String, String, &'static str) {
 
 fn memory(program: &Program) -> String {
     let peak = plan::peak(program);
+    let tensors = program.arguments().iter().map(|id| program.buffers[*id].ty.bytes()).sum::<u64>();
     let mut rows = vec![
         vec!["state".to_string(), bytes(program.state_bytes), "parameters, optimiser state, seed, step".to_string()],
         vec![
             "workspace".to_string(),
             bytes(program.workspace_bytes),
-            "data, outputs and everything in between".to_string(),
+            "everything between data and outputs".to_string(),
         ],
+        vec!["tensors".to_string(), bytes(tensors), "data and outputs, where the caller has them".to_string()],
     ];
     let Some(step) = program.steps.get(peak.step) else {
         return format!("Memory\n{}", table("lrl", &rows));
     };
     let mut place = format!("at step {}, {}", peak.step + 1, describe(step).0);
-    if peak.bytes > program.workspace_bytes {
+    if peak.bytes > program.workspace_bytes + tensors {
         place += "; a value and the one it overwrites in place both count";
     }
     rows.push(vec!["peak".to_string(), bytes(peak.bytes), place]);

@@ -19,7 +19,8 @@ pub trait Backend {
     /// A sentence, when the machine is not supported or the code generator fails.
     fn compile(&self, program: &Program) -> Result<Self::Step, String>;
 
-    /// An object file with the function `bpc_step_NAME(context, state, workspace)`; the runtime's routines are imports.
+    /// An object file with the function `bpc_step_NAME(context, state, workspace, arguments)`, where `arguments` points at the
+    /// address of each; the runtime's routines are imports.
     ///
     /// # Errors
     /// As for [`Backend::compile`].
@@ -44,14 +45,28 @@ pub trait Backend {
     fn is_shared(&self, step: &Step) -> bool;
 }
 
+/// A tensor in memory of the caller.
+pub enum Argument<'a> {
+    /// Data: it is read.
+    Input(&'a [u8]),
+    /// An output: every element is written.
+    Output(&'a mut [u8]),
+}
+
 /// A program that was compiled.
 pub trait CompiledStep {
     /// Workers with the scratch that this step needs.
     fn context(&self, threads: usize) -> Context;
 
-    /// Runs one step on its two blocks of memory.
+    /// Runs one step on its two blocks of memory and on what the caller gives, in the order of [`Program::arguments`].
     ///
     /// # Panics
-    /// Where a block, or the scratch of the context's workers, is smaller than the program needs.
-    fn run(&self, context: &Context, state: &mut AlignedBytes, workspace: &mut AlignedBytes);
+    /// Where a block, or the scratch of the context's workers, is smaller than the program needs, or the arguments are others.
+    fn run(
+        &self,
+        context: &Context,
+        state: &mut AlignedBytes,
+        workspace: &mut AlignedBytes,
+        arguments: &mut [Argument<'_>],
+    );
 }

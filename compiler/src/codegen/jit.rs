@@ -1,11 +1,12 @@
 //! Memory of compiled steps and the calls into them: where generated code meets Rust.
 //!
 //! Expects: code from [`super::cranelift`] for the program it is with.
-//! Guarantees: [`JitStep`] refuses blocks that are smaller than the program needs; all `unsafe` of this crate is here.
+//! Guarantees: [`JitStep`] refuses blocks that are smaller than the program needs, and other arguments than it has; all
+//! `unsafe` of this crate is here.
 //! Leaves out: which bytes of a block belong to which tensor (`kernel::ir::Buffer::place`).
 
-use super::backend::CompiledStep;
-use crate::kernel::ir::Program;
+use super::backend::{Argument, CompiledStep};
+use crate::kernel::ir::{BufferRole, Program};
 use bpc_runtime::pool::Context;
 use cranelift_jit::JITModule;
 use cranelift_module::FuncId;
@@ -96,11 +97,20 @@ impl AlignedBytes {
     }
 }
 
+/// The main function; `arguments` points at the address of each.
+type Main =
+    unsafe extern "C" fn(context: *const Context, state: *mut u8, workspace: *mut u8, arguments: *const *mut u8);
+
+/// The largest alignment of an element.
+const ELEMENT_ALIGNMENT: usize = 8;
+
 /// A compiled program in memory.
 pub struct JitStep {
     /// Owns the code; taken when it is dropped.
     module: Option<JITModule>,
-    main: unsafe extern "C" fn(context: *const Context, state: *mut u8, workspace: *mut u8),
+    main: Main,
+    /// Bytes of each argument, and whether it is an output.
+    arguments: Vec<(usize, bool)>,
     state_bytes: usize,
     workspace_bytes: usize,
     scratch_bytes: usize,
@@ -117,12 +127,14 @@ impl JitStep {
         module.finalize_definitions().map_err(|error| format!("cannot make code executable: {error}"))?;
         let address = module.get_finalized_function(main);
         // SAFETY: the function has this signature (`cranelift::step`), and its code lives as long as the module.
-        let main = unsafe {
-            std::mem::transmute::<*const u8, unsafe extern "C" fn(*const Context, *mut u8, *mut u8)>(address)
-        };
+        let main = unsafe { std::mem::transmute::<*const u8, Main>(address) };
+        let arguments = program.arguments().into_iter().map(|id| &program.buffers[id]);
         Ok(JitStep {
             module: Some(module),
             main,
+            arguments: arguments
+                .map(|buffer| (buffer.ty.bytes() as usize, buffer.role == BufferRole::Output))
+                .collect(),
             state_bytes: program.state_bytes as usize,
             workspace_bytes: program.workspace_bytes as usize,
             scratch_bytes: scratch_bytes as usize,
@@ -135,16 +147,53 @@ impl CompiledStep for JitStep {
         Context::new(threads, self.scratch_bytes)
     }
 
-    fn run(&self, context: &Context, state: &mut AlignedBytes, workspace: &mut AlignedBytes) {
+    fn run(
+        &self,
+        context: &Context,
+        state: &mut AlignedBytes,
+        workspace: &mut AlignedBytes,
+        arguments: &mut [Argument<'_>],
+    ) {
         assert!(state.len() >= self.state_bytes, "the state block is smaller than the program needs");
         assert!(workspace.len() >= self.workspace_bytes, "the workspace is smaller than the program needs");
         assert!(
             context.scratch_bytes() >= self.scratch_bytes,
             "the workers' scratch is smaller than the program needs"
         );
-        // SAFETY: the code touches nothing but these blocks, whose sizes were compared, at the places of the plan.
+        let given = arguments.iter().map(|argument| match argument {
+            Argument::Input(bytes) => (bytes.len(), false),
+            Argument::Output(bytes) => (bytes.len(), true),
+        });
+        assert!(given.eq(self.arguments.iter().copied()), "the arguments are not those of the program");
+        // Bytes that do not begin where an element may are worked on in a copy.
+        let mut copies: Vec<(usize, AlignedBytes)> = Vec::new();
+        let mut addresses: Vec<*mut u8> = Vec::new();
+        for (index, argument) in arguments.iter_mut().enumerate() {
+            let (address, length) = match argument {
+                Argument::Input(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+                Argument::Output(bytes) => (bytes.as_mut_ptr(), bytes.len()),
+            };
+            if address.addr().is_multiple_of(ELEMENT_ALIGNMENT) || length == 0 {
+                addresses.push(address);
+                continue;
+            }
+            let mut copy = AlignedBytes::zeros(length);
+            if let Argument::Input(bytes) = argument {
+                copy.elements_mut(0, length).copy_from_slice(bytes);
+            }
+            addresses.push(copy.lines.as_mut_ptr().cast());
+            copies.push((index, copy));
+        }
+        let (state, workspace) = (state.lines.as_mut_ptr().cast(), workspace.lines.as_mut_ptr().cast());
+        // SAFETY: the code touches nothing but these blocks and arguments, whose sizes were compared, at the places of the
+        // plan; it writes no argument that is data (`kernel::verify`).
         unsafe {
-            (self.main)(context, state.lines.as_mut_ptr().cast(), workspace.lines.as_mut_ptr().cast());
+            (self.main)(context, state, workspace, addresses.as_ptr());
+        }
+        for (index, copy) in &copies {
+            if let Argument::Output(bytes) = &mut arguments[*index] {
+                bytes.copy_from_slice(copy.elements(0, bytes.len()));
+            }
         }
     }
 }

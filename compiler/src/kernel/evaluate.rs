@@ -22,6 +22,8 @@ use cranelift_entity::SecondaryMap;
 pub struct Blocks {
     /// Parameters and state.
     pub state: Vec<u8>,
+    /// Data and outputs, by their numbers.
+    pub arguments: Vec<Vec<u8>>,
     /// The rest.
     pub workspace: Vec<u8>,
 }
@@ -33,11 +35,25 @@ enum Number {
     Whole(i64),
 }
 
+/// Which memory.
+#[derive(Clone, Copy)]
+enum Block {
+    State,
+    Argument(usize),
+    Workspace,
+    Scratch,
+}
+
 impl Blocks {
     /// Blocks full of bytes that are no sensible number, so that a read before a write is seen.
     pub fn new(program: &Program) -> Blocks {
         Blocks {
             state: vec![0xff; program.state_bytes as usize],
+            arguments: program
+                .arguments()
+                .into_iter()
+                .map(|id| vec![0xff; program.buffers[id].ty.bytes() as usize])
+                .collect(),
             workspace: vec![0xff; program.workspace_bytes as usize],
         }
     }
@@ -160,7 +176,7 @@ struct Memory<'a> {
 
 impl Memory<'_> {
     /// Block and first byte of an element.
-    fn locate(&self, buffer: BufferId, index: i64) -> (u8, usize) {
+    fn locate(&self, buffer: BufferId, index: i64) -> (Block, usize) {
         let entry = &self.program.buffers[buffer];
         assert!(
             (0..entry.ty.elements() as i64).contains(&index),
@@ -169,9 +185,10 @@ impl Memory<'_> {
         );
         let byte = index as usize * entry.ty.dtype.bytes() as usize;
         match entry.place {
-            Place::State(offset) => (0, offset as usize + byte),
-            Place::Workspace(offset) => (1, offset as usize + byte),
-            Place::Scratch(offset) => (2, offset as usize + byte),
+            Place::State(offset) => (Block::State, offset as usize + byte),
+            Place::Argument(number) => (Block::Argument(number as usize), byte),
+            Place::Workspace(offset) => (Block::Workspace, offset as usize + byte),
+            Place::Scratch(offset) => (Block::Scratch, offset as usize + byte),
             Place::Slice(whole) => {
                 let first = self.turns[buffer] * entry.ty.elements();
                 self.locate(whole, first as i64 + index)
@@ -182,7 +199,12 @@ impl Memory<'_> {
 
     fn read(&self, buffer: BufferId, index: i64) -> Number {
         let (block, at) = self.locate(buffer, index);
-        let bytes = &[&self.blocks.state, &self.blocks.workspace, &self.scratch][usize::from(block)][at..];
+        let bytes = &match block {
+            Block::State => &self.blocks.state,
+            Block::Argument(number) => &self.blocks.arguments[number],
+            Block::Workspace => &self.blocks.workspace,
+            Block::Scratch => &self.scratch,
+        }[at..];
         match self.program.buffers[buffer].ty.dtype {
             Dtype::F32 => Number::Float(f64::from(f32::from_le_bytes(first(bytes)))),
             Dtype::F64 => Number::Float(f64::from_le_bytes(first(bytes))),
@@ -203,8 +225,13 @@ impl Memory<'_> {
             Dtype::I64 => value.whole().to_le_bytes().to_vec(),
             Dtype::Bool => vec![value.whole() as u8],
         };
-        let all = [&mut self.blocks.state, &mut self.blocks.workspace, &mut self.scratch];
-        all[usize::from(block)][at..at + bytes.len()].copy_from_slice(&bytes);
+        let block = match block {
+            Block::State => &mut self.blocks.state,
+            Block::Argument(number) => &mut self.blocks.arguments[number],
+            Block::Workspace => &mut self.blocks.workspace,
+            Block::Scratch => &mut self.scratch,
+        };
+        block[at..at + bytes.len()].copy_from_slice(&bytes);
     }
 
     fn steps(&mut self, steps: &[Step]) {

@@ -30,7 +30,7 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Bytes of the state block (parameters, optimiser state, seed, step number); the same for every batch size.
     pub state_bytes: u64,
-    /// Bytes of the workspace block (data, outputs, everything in between).
+    /// Bytes of the workspace block (everything between data and outputs).
     pub workspace_bytes: u64,
 }
 
@@ -71,6 +71,9 @@ pub enum Place {
     Unplanned,
     /// This many bytes into the state block; 64-byte aligned.
     State(u64),
+    /// All of the caller's memory of this number: data is read and outputs are written where the caller has them. The
+    /// numbers count from 0 without gaps; only the dtype aligns it.
+    Argument(u32),
     /// This many bytes into the workspace; 64-byte aligned. Buffers whose lives do not overlap may share bytes.
     Workspace(u64),
     /// This many bytes into the scratch of one worker: what one outer iteration of a nest hands from stage to stage;
@@ -348,6 +351,22 @@ pub struct Carried {
     pub next: ValueId,
     /// Where it goes after the last turn.
     pub last: Option<(BufferId, AffineMap)>,
+}
+
+impl Program {
+    /// The buffers that lie in memory of the caller, in the order of their numbers.
+    pub fn arguments(&self) -> Vec<BufferId> {
+        let mut arguments: Vec<(u32, BufferId)> = self
+            .buffers
+            .iter()
+            .filter_map(|(id, buffer)| match buffer.place {
+                Place::Argument(number) => Some((number, id)),
+                _ => None,
+            })
+            .collect();
+        arguments.sort_unstable();
+        arguments.into_iter().map(|(_, id)| id).collect()
+    }
 }
 
 impl AffineMap {

@@ -1,5 +1,5 @@
-//! Places of buffers: a state block in the order of the inputs, and a workspace in which buffers whose lives do not
-//! overlap share bytes.
+//! Places of buffers: a state block in the order of the inputs, data and outputs in memory of the caller, and a workspace in
+//! which buffers whose lives do not overlap share bytes.
 //!
 //! Expects: steps in their final order; scratch and slices placed already.
 //! Guarantees: every buffer has a place; two buffers that share bytes are never alive together, except where an
@@ -13,7 +13,7 @@ use cranelift_entity::SecondaryMap;
 /// Every place is a multiple of this.
 pub(crate) const ALIGNMENT: u64 = 64;
 
-/// When a buffer of the workspace holds something that is still needed, in leaf steps counted from 1 (0 is before the
+/// When a buffer of the workspace or of the caller holds something that is still needed, in leaf steps counted from 1 (0 is before the
 /// first; a loop in time counts one before and one after its body).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
@@ -25,7 +25,7 @@ pub struct Life {
     pub last: u64,
 }
 
-/// The moment when most of the workspace is alive.
+/// The moment when most of the workspace and of the caller's memory is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peak {
     /// Bytes of all buffers that are alive then.
@@ -38,11 +38,18 @@ pub struct Peak {
 
 /// Gives every buffer its place.
 pub fn plan(program: &mut Program) {
-    let mut state = 0;
+    let (mut state, mut arguments) = (0, 0);
     for buffer in program.buffers.values_mut() {
-        if matches!(buffer.role, BufferRole::Parameter | BufferRole::State) {
-            buffer.place = Place::State(state);
-            state += buffer.ty.bytes().next_multiple_of(ALIGNMENT);
+        match buffer.role {
+            BufferRole::Parameter | BufferRole::State => {
+                buffer.place = Place::State(state);
+                state += buffer.ty.bytes().next_multiple_of(ALIGNMENT);
+            }
+            BufferRole::Data | BufferRole::Output if buffer.place == Place::Unplanned => {
+                buffer.place = Place::Argument(arguments);
+                arguments += 1;
+            }
+            _ => {}
         }
     }
     program.state_bytes = state;
@@ -64,7 +71,7 @@ pub fn plan(program: &mut Program) {
         .buffers
         .iter()
         .filter_map(|(id, buffer)| {
-            let (first, last) = interval[id]?;
+            let (first, last) = interval[id].filter(|_| buffer.place == Place::Unplanned)?;
             Some((buffer.ty.bytes().next_multiple_of(ALIGNMENT), first, last, id))
         })
         .collect();
@@ -104,14 +111,14 @@ pub fn plan(program: &mut Program) {
     }
 }
 
-/// The lives of all buffers of the workspace, in the order of the buffers.
+/// The lives of all buffers of the workspace and of the caller, in the order of the buffers.
 pub fn lives(program: &Program) -> Vec<Life> {
     let mut walk = Walk { program, now: 0, touches: SecondaryMap::new(), loops: Vec::new() };
     walk.steps(&program.steps);
     let end = walk.now + 1;
     let mut lives = Vec::new();
     for (id, buffer) in &program.buffers {
-        if !matches!(buffer.place, Place::Unplanned | Place::Workspace(_)) || walk.is_state(id) {
+        if !matches!(buffer.place, Place::Unplanned | Place::Workspace(_) | Place::Argument(_)) || walk.is_state(id) {
             continue;
         }
         let touches = &walk.touches[id];
@@ -222,7 +229,8 @@ impl Walk<'_> {
 /// Pairs (new, old): a value that may take the place of an operand of the step that makes it.
 fn heirs(program: &Program, lives: &[Life]) -> Vec<(BufferId, BufferId)> {
     let mut life = SecondaryMap::<BufferId, Option<(u64, u64)>>::new();
-    lives.iter().for_each(|entry| life[entry.buffer] = Some((entry.first, entry.last)));
+    let own = lives.iter().filter(|entry| program.buffers[entry.buffer].place == Place::Unplanned);
+    own.for_each(|entry| life[entry.buffer] = Some((entry.first, entry.last)));
     let mut pairs = Vec::new();
     let mut now = 0;
     visit(&program.steps, &mut now, &mut |step, now| {

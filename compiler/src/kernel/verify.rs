@@ -34,12 +34,25 @@ pub fn verify(program: &Program) -> Result<(), String> {
 }
 
 fn places(program: &Program) -> Result<(), String> {
+    for (number, id) in program.arguments().into_iter().enumerate() {
+        let buffer = &program.buffers[id];
+        if buffer.place != Place::Argument(number as u32) {
+            return Err(format!("{id} is another argument than {number}, which it should be"));
+        }
+        if !matches!(buffer.role, BufferRole::Data | BufferRole::Output) {
+            return Err(format!("{id} is an argument and neither data nor output"));
+        }
+        let writes = |step: &Step| step.accesses(program).1.contains(&id);
+        if buffer.role == BufferRole::Data && program.steps.iter().any(writes) {
+            return Err(format!("{id} is data of the caller and is written"));
+        }
+    }
     for (id, buffer) in &program.buffers {
         let (at, end) = match buffer.place {
             Place::Unplanned => return Err(format!("{id} has no place")),
             Place::State(at) => (at, program.state_bytes),
             Place::Workspace(at) => (at, program.workspace_bytes),
-            Place::Scratch(_) | Place::Slice(_) => continue,
+            Place::Scratch(_) | Place::Slice(_) | Place::Argument(_) => continue,
         };
         if at % 64 != 0 || at.checked_add(buffer.ty.bytes()).is_none_or(|reached| reached > end) {
             return Err(format!("{id} of {} bytes lies at {at} of {end}", buffer.ty.bytes()));

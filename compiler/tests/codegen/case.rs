@@ -79,7 +79,7 @@ impl Case {
     pub fn run(&mut self, threads: usize) {
         let step = Host.compile(&self.program).expect("compiles");
         let context = step.context(threads);
-        step.run(&context, &mut AlignedBytes::zeros(self.program.state_bytes as usize), &mut self.workspace);
+        step.run(&context, &mut AlignedBytes::zeros(self.program.state_bytes as usize), &mut self.workspace, &mut []);
     }
 }
 

@@ -14,10 +14,11 @@ mod reductions;
 mod scalars;
 
 use bpc::codegen::Host;
-use bpc::codegen::backend::Backend;
+use bpc::codegen::backend::{Argument, Backend, CompiledStep};
+use bpc::codegen::jit::AlignedBytes;
 use bpc::ir::op::Op;
 use bpc::ir::types::Dtype;
-use bpc::kernel::ir::{Scalar, Stage};
+use bpc::kernel::ir::{BufferRole, Place, Scalar, Stage};
 use case::{Case, load, store, value};
 
 #[test]
@@ -38,4 +39,32 @@ fn listings_and_object() {
     let object = Host.object(&case.program).unwrap();
     let has = |name: &str| object.windows(name.len()).any(|window| window == name.as_bytes());
     assert!(has("bpc_step_two_words") && has("bpc_exp_f32") && has("bpc_scratch"));
+}
+
+/// Tensors of the caller may begin at any byte.
+#[test]
+fn arguments_are_read_and_written_where_they_are() {
+    let mut case = Case::new();
+    let (x, out) = (case.buffer(Dtype::F64, &[5]), case.buffer(Dtype::F64, &[5]));
+    case.program.buffers[x].role = BufferRole::Data;
+    case.program.buffers[x].place = Place::Argument(1);
+    case.program.buffers[out].place = Place::Argument(0);
+    let mut stage = Stage { inner: vec![5], vector_axis: Some(0), ..Stage::default() };
+    let x = load(&mut stage, &case, x, &[1]);
+    let y = value(&mut stage, Dtype::F64, Scalar::Unary(Op::Neg {}, x));
+    store(&mut stage, out, &[1], y);
+    stage.n_inside = 2;
+    case.nest(&[], vec![stage]);
+    let step = Host.compile(&case.program).unwrap();
+    let numbers = [1.5, -2.0, 0.25, 1e300, 7.0];
+    for (first, second) in [(0, 0), (1, 0), (0, 3), (5, 4)] {
+        let mut given = vec![0; second];
+        given.extend(numbers.iter().flat_map(|number: &f64| number.to_le_bytes()));
+        let mut found = vec![1; first + 40 + 8];
+        let arguments = &mut [Argument::Output(&mut found[first..first + 40]), Argument::Input(&given[second..])];
+        step.run(&step.context(1), &mut AlignedBytes::zeros(0), &mut case.workspace, arguments);
+        let wanted: Vec<u8> = numbers.iter().flat_map(|number| (-number).to_le_bytes()).collect();
+        assert_eq!(found[first..first + 40], wanted);
+        assert_eq!((&found[..first], &found[first + 40..]), (&vec![1; first][..], &[1; 8][..]), "nothing beside it");
+    }
 }

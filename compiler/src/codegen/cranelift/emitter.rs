@@ -19,6 +19,9 @@ use std::collections::BTreeMap;
 /// Accesses that cannot fault, of any alignment.
 pub(super) const MEMORY: MemFlagsData = MemFlagsData::new().with_notrap();
 
+/// Reads of what no step writes: they may move.
+const UNCHANGING: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
+
 /// For casts between vectors of different lanes.
 pub(super) const BITS: MemFlagsData = MemFlagsData::new().with_endianness(Endianness::Little);
 
@@ -29,6 +32,8 @@ pub(super) struct Emitter<'a, 'b> {
     pub(super) program: &'a Program,
     /// Address of the state block.
     pub(super) state: Value,
+    /// Address of the addresses of the arguments.
+    pub(super) arguments: Value,
     /// Address of the workspace.
     pub(super) workspace: Value,
     /// Address of the scratch of this worker; the main function has none.
@@ -45,12 +50,11 @@ impl<'a, 'b> Emitter<'a, 'b> {
         builder: FunctionBuilder<'b>,
         module: &'a mut dyn Module,
         program: &'a Program,
-        state: Value,
-        workspace: Value,
+        [state, arguments, workspace]: [Value; 3],
         scratch: Option<Value>,
     ) -> Self {
         let (runtime, slots, turns) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Emitter { builder, module, program, state, workspace, scratch, turns, runtime, slots }
+        Emitter { builder, module, program, state, arguments, workspace, scratch, turns, runtime, slots }
     }
 
     /// Ends the function.
@@ -105,6 +109,9 @@ impl<'a, 'b> Emitter<'a, 'b> {
     pub(super) fn base(&mut self, buffer: BufferId) -> Value {
         match self.program.buffers[buffer].place {
             Place::State(offset) => self.plus(self.state, offset as i64),
+            Place::Argument(number) => {
+                self.builder.ins().load(types::I64, UNCHANGING, self.arguments, 8 * number as i32)
+            }
             Place::Workspace(offset) => self.plus(self.workspace, offset as i64),
             Place::Scratch(offset) => {
                 let scratch = self.scratch.expect("bug in bpc: a scratch buffer outside of nests");

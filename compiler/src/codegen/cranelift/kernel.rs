@@ -1,14 +1,14 @@
 //! A nest or a march as a function `kernel(frame, workspace, scratch, begin, end)` that does a range of its iterations.
 //!
-//! Expects: `frame` to point at the address of the state block, followed by the turn of each repeat around it,
-//! outermost first.
+//! Expects: `frame` to point at the addresses of the state block and of the arguments' addresses, followed by the turn of
+//! each repeat around it, outermost first.
 //! Guarantees: iterations are numbered the same for every number of threads; see [`Iterations`].
 //! Leaves out: the stages (`scalar`, `vector`) and marches (`march`).
 
 use super::arithmetic::lane_type;
 use super::emitter::Emitter;
 use super::plan::Plan;
-use super::{march, runtime, scalar, vector};
+use super::{march, runtime, scalar, step, vector};
 use crate::ir::types::Dtype;
 use crate::kernel::ir::{March, Nest, Program, Repeat, Scalar, Stage};
 use cranelift_codegen::ir::{InstBuilder, Signature, Value, types};
@@ -117,9 +117,10 @@ pub(super) fn emit(
         panic!("bug in bpc: a kernel has five parameters");
     };
     let state = builder.ins().load(types::I64, super::emitter::MEMORY, frame, 0);
-    let mut emitter = Emitter::new(builder, module, program, state, workspace, Some(scratch));
+    let arguments = builder.ins().load(types::I64, super::emitter::MEMORY, frame, 8);
+    let mut emitter = Emitter::new(builder, module, program, [state, arguments, workspace], Some(scratch));
     for (depth, repeat) in repeats.iter().enumerate() {
-        let turn = emitter.load(types::I64, frame, 8 * (depth as i32 + 1));
+        let turn = emitter.load(types::I64, frame, 8 * (depth as i32 + step::FRAME_HEAD));
         emitter.enter(repeat, turn);
     }
     match kernel {

@@ -1,4 +1,4 @@
-//! The main function `step(context, state, workspace)`: everything a step does, in order.
+//! The main function `step(context, state, workspace, arguments)`: everything a step does, in order.
 //!
 //! Expects: the kernels of all nests and marches, in the order in which the program names them.
 //! Guarantees: whether workers share a kernel depends on the program alone; nothing is allocated.
@@ -23,6 +23,9 @@ const SHARED_NANOSECONDS: f64 = 20_000.0;
 /// About how long a worker is busy before it asks for more.
 const GRAIN_NANOSECONDS: f64 = 10_000.0;
 
+/// What stands in the frame before the turns of repeats.
+pub(super) const FRAME_HEAD: i32 = 2;
+
 /// Whether workers share a kernel.
 pub(super) fn is_shared(iterations: &Iterations) -> bool {
     iterations.nanoseconds >= SHARED_NANOSECONDS && iterations.count > 1
@@ -31,14 +34,14 @@ pub(super) fn is_shared(iterations: &Iterations) -> bool {
 /// The signature of the main function.
 pub(super) fn signature(convention: CallConv) -> Signature {
     let mut signature = Signature::new(convention);
-    signature.params.resize(3, AbiParam::new(types::I64));
+    signature.params.resize(4, AbiParam::new(types::I64));
     signature
 }
 
 struct Main<'a, 'b> {
     emitter: Emitter<'a, 'b>,
     context: Value,
-    /// What kernels get: the address of the state, and the turns of the repeats around.
+    /// What kernels get: the addresses of the state and of the arguments' addresses, and the turns of the repeats around.
     frame: StackSlot,
     kernels: std::slice::Iter<'a, FuncId>,
 }
@@ -48,12 +51,13 @@ pub(super) fn emit(mut builder: FunctionBuilder<'_>, module: &mut dyn Module, pr
     let entry = builder.create_block();
     builder.append_block_params_for_function_params(entry);
     builder.switch_to_block(entry);
-    let [context, state, workspace] = builder.block_params(entry)[..] else {
-        panic!("bug in bpc: the main function has three parameters");
+    let [context, state, workspace, arguments] = builder.block_params(entry)[..] else {
+        panic!("bug in bpc: the main function has four parameters");
     };
-    let mut emitter = Emitter::new(builder, module, program, state, workspace, None);
-    let frame = emitter.new_slot(8 * (1 + depth(&program.steps) as u32));
+    let mut emitter = Emitter::new(builder, module, program, [state, arguments, workspace], None);
+    let frame = emitter.new_slot(8 * (FRAME_HEAD as u32 + depth(&program.steps) as u32));
     emitter.builder.ins().stack_store(types::I64, state, frame, 0);
+    emitter.builder.ins().stack_store(types::I64, arguments, frame, 8);
     let mut main = Main { emitter, context, frame, kernels: kernels.iter() };
     main.steps(&program.steps, 0);
     main.emitter.finish();
@@ -176,7 +180,7 @@ impl Main<'_, '_> {
             let last = emitter.plus(length, -1);
             turn = emitter.builder.ins().isub(last, index);
         }
-        emitter.builder.ins().stack_store(types::I64, turn, self.frame, 8 * (depth as i32 + 1));
+        emitter.builder.ins().stack_store(types::I64, turn, self.frame, 8 * (depth as i32 + FRAME_HEAD));
         emitter.enter(repeat, turn);
         self.steps(&repeat.steps, depth + 1);
         for (next, carry) in &repeat.advance {

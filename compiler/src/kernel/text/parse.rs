@@ -114,6 +114,7 @@ impl Cursor {
         let place = match block.as_str() {
             "nowhere" => Place::Unplanned,
             "state" => Place::State(self.distance()?),
+            "argument" => Place::Argument(self.number("the number of an argument")?),
             "workspace" => Place::Workspace(self.distance()?),
             "scratch" => Place::Scratch(self.distance()?),
             "slice" => {
@@ -122,7 +123,7 @@ impl Cursor {
                 // An id beyond the last one is found out when all buffers are known.
                 Place::Slice(BufferId::new(self.id('b', "a buffer", u32::MAX as usize)?))
             }
-            _ => return self.error(start, "expected state, workspace, scratch, slice or nowhere"),
+            _ => return self.error(start, "expected state, argument, workspace, scratch, slice or nowhere"),
         };
         Ok(Buffer { name, ty, role, place })
     }

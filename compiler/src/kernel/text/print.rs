@@ -19,6 +19,7 @@ pub fn print(program: &Program) -> String {
         let place = match buffer.place {
             Place::Unplanned => "nowhere".to_owned(),
             Place::State(at) => format!("state + {at}"),
+            Place::Argument(number) => format!("argument {number}"),
             Place::Workspace(at) => format!("workspace + {at}"),
             Place::Scratch(at) => format!("scratch + {at}"),
             Place::Slice(whole) => format!("slice of {whole}"),
