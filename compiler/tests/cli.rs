@@ -272,6 +272,58 @@ fn wrong_data_is_an_error_that_names_the_place() {
 }
 
 #[test]
+fn parameters_of_another_model_are_errors() {
+    let folder = folder("parameters");
+    let program = write(&folder, "small.bp", SMALL);
+    let inputs = write(&folder, "in.json", r#"{"x": {"shape": [1], "dtype": "float32", "data": [1]}}"#);
+    let none = write(&folder, "none.json", "{}");
+    for engine in [&["--threads", "1"][..], &["--interpret"]] {
+        let run = |params: &str, words: &[&str]| {
+            fails(1, &[&["run", &program, "--inputs", &inputs, "--params", params], engine].concat(), words);
+        };
+        run(&none, &["none.json", "has no parameter w"]);
+        let wrong = r#"{"w": {"shape": [2], "dtype": "float32", "data": [1, 2]}}"#;
+        run(&write(&folder, "wrong.json", wrong), &["`w`", "f32[2]", "f32[]"]);
+        let other = r#"{"v": {"shape": [], "dtype": "float32", "data": 1}}"#;
+        run(&write(&folder, "other.json", other), &["no parameter `v`", "w"]);
+    }
+}
+
+#[test]
+fn where_nothing_can_be_written_is_said_before_the_work() {
+    fails(2, &["train", DIGITS, "--epochs", "0"], &["0 steps"]);
+    fails(1, &["train", DIGITS, "--save", "nowhere/p.safetensors"], &["nowhere/p.safetensors", "create the folder"]);
+    fails(1, &["bench", "--only", "small-mlp", "--json", "nowhere/b.json"], &["nowhere/b.json"]);
+    fails(2, &["bench", "--seconds=0"], &["--seconds", "above 0"]);
+    fails(2, &["grad-check", DIGITS, "--samples", "1"], &["--samples"]);
+}
+
+/// A full disk is an error, and a reader that is gone is none.
+#[test]
+#[cfg(target_os = "linux")]
+fn results_that_cannot_be_written_are_no_panic() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for arguments in [
+        &["check", DIGITS][..],
+        &["explain", DIGITS],
+        &["compile", DIGITS, "--emit", "graph"],
+        &["train", DIGITS, "--steps", "1"],
+    ] {
+        let run = |output: std::process::Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_bpc"));
+            command.current_dir(&root).args(arguments).stdout(output).output().expect("bpc runs")
+        };
+        let full = run(std::fs::OpenOptions::new().write(true).open("/dev/full").expect("the device").into());
+        let errors = String::from_utf8_lossy(&full.stderr);
+        assert!(full.status.code() == Some(1) && errors.contains("cannot write to standard output"), "{errors}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let closed = run(writer.into());
+        assert_eq!(closed.status.code(), Some(0), "{}", String::from_utf8_lossy(&closed.stderr));
+    }
+}
+
+#[test]
 fn bench_times_its_own_step_where_no_peer_is() {
     let folder = folder("bench");
     write(&folder, "small.bp", SMALL);
@@ -364,7 +416,6 @@ fn a_dim_that_is_set_fixes_the_batch() {
     let program = write(&folder, "small.bp", &text);
     write(&folder, "rows.csv", "x\n1\n2\n3\n4\n5\n");
     fails(1, &["train", &program, "--set", "B=-1"], &["BP0305", "the dim `B` cannot be -1"]);
-    fails(2, &["train", &program, "--save", "nowhere/w.safetensors"], &["no folder nowhere"]);
     let output = bpc(&["train", &program, "--set", "B=2"]);
     let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(text.starts_with("2 steps") && notes.contains("1 of 5 rows"), "{text}{notes}");

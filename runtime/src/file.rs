@@ -68,6 +68,12 @@ pub fn write_atomically(
     })
 }
 
+/// Whether a file can be written here, asked before work whose result it shall hold. What is there stays as it is.
+pub fn check_writable(path: &Path) -> Result<(), DataError> {
+    let temporary = beside(path)?;
+    File::create(&temporary).and_then(|_| fs::remove_file(&temporary)).map_err(|error| io_error(path, "write", &error))
+}
+
 /// The name of the temporary file for `path`: the same folder (a rename must not cross file systems), one per process.
 fn beside(path: &Path) -> Result<PathBuf, DataError> {
     let name = path.file_name().ok_or_else(|| {

@@ -257,9 +257,11 @@ impl Model {
         if let Some((name, _)) = inputs.iter().find(|(name, _)| unknown(name)) {
             return Err(Error::Call(format!("the model has no input `{name}`; it has: {}", known.join(", "))));
         }
-        match known.iter().find(|name| inputs.get(name).is_none()) {
-            Some(name) => Err(Error::Call(format!("the input `{name}` is missing"))),
-            None => Ok(()),
+        let missing: Vec<&str> = known.iter().map(String::as_str).filter(|name| inputs.get(name).is_none()).collect();
+        match missing.as_slice() {
+            [] => Ok(()),
+            [name] => Err(Error::Call(format!("the input `{name}` is missing"))),
+            names => Err(Error::Call(format!("the inputs {} are missing", names.join(", ")))),
         }
     }
 

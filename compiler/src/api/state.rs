@@ -176,7 +176,11 @@ impl State {
             return Err(self.unknown(name));
         };
         if tensor.shape() != place.ty.shape {
-            return Err(Error::Call(format!("`{name}` is {} and should be {}", tensor.type_text(), place.ty)));
+            return Err(Error::Call(format!(
+                "`{name}` was given as {}, and the model has it as {}",
+                tensor.type_text(),
+                place.ty
+            )));
         }
         let converted = tensor.convert(element(place.ty.dtype))?;
         write(&mut self.block, place.offset, &place.ty, &converted);

@@ -59,7 +59,7 @@ pub enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// Samples of an estimator that is too large to enumerate.
-        #[arg(long, default_value_t = 2000)]
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
         samples: u32,
     },
     /// Print a stage of the compilation of a training step, or write an object file.
@@ -107,11 +107,18 @@ pub struct Bench {
     #[arg(long, default_value = "python3")]
     pub python: String,
     /// About how long each engine is timed on each workload.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, value_parser = positive)]
     pub seconds: f64,
     /// Where to write all results as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("give a number above 0".to_string()),
+    }
 }
 
 /// `bpc train`
@@ -172,8 +179,8 @@ pub struct Run {
     /// Parameters (safetensors, JSON or npz); initialised from the seed if absent.
     #[arg(long, value_name = "FILE")]
     pub params: Option<PathBuf>,
-    /// Give the values of a random site: NAME=FILE (JSON with one tensor, or npz).
-    #[arg(long, value_name = "NAME=FILE")]
+    /// Give the values of a random site: SITE=FILE (JSON with one tensor, or npz).
+    #[arg(long, value_name = "SITE=FILE")]
     pub force: Vec<String>,
     /// Compute with the f64 reference interpreter instead of compiled code.
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! `bpc check`: every error of a program.
 
-use super::{Failure, report};
+use super::{Failure, print, report};
 use std::path::Path;
 
 /// Loads and checks; says so if all is well.
@@ -11,6 +11,5 @@ pub fn run(program: &Path) -> Result<(), Failure> {
         return Err(bpc::Error::Program { diagnostics, sources: model.program().sources.clone() }.into());
     }
     report(model.warnings(), &model.program().sources);
-    println!("{}: no errors", program.display());
-    Ok(())
+    print(format!("{}: no errors\n", program.display()))
 }

@@ -2,7 +2,7 @@
 
 use super::arguments::{ProgramOptions, Stage};
 use super::data::input_types;
-use super::{Failure, open};
+use super::{Failure, open, print};
 use bpc::codegen::Host;
 use bpc::codegen::backend::Backend;
 use bpc::egraph;
@@ -10,7 +10,6 @@ use bpc::ir::{dot, text};
 use bpc::kernel;
 use bpc_lang::{parser, print};
 use bpc_runtime::error::DataError;
-use std::io::Write;
 use std::path::Path;
 
 /// Prints the stage, or writes it to `output`.
@@ -61,8 +60,7 @@ fn write(output: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
     match output {
         Some(path) => std::fs::write(path, bytes)
             .map_err(|error| DataError::in_file(path, error.to_string(), "choose a file that can be written"))?,
-        // A closed pipe (`| head`) ends the output and is no error.
-        None => drop(std::io::stdout().write_all(bytes)),
+        None => print(bytes)?,
     }
     Ok(())
 }

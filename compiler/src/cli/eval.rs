@@ -2,9 +2,9 @@
 
 use super::arguments::Eval;
 use super::data::tell_left_out;
-use super::run::parameters;
+use super::run::{all_given, parameters};
 use super::train::{evaluate, text};
-use super::{Failure, data, open};
+use super::{Failure, data, open, print};
 use bpc::State;
 use bpc_runtime::data::batches::Batches;
 
@@ -14,12 +14,14 @@ pub fn run(options: &Eval) -> Result<(), Failure> {
     let settings = data::settings(&model, &options.program, &options.work, options.batch)?;
     let split = data::open(&model, &settings)?;
     let mut state = State::new(settings.seed);
-    state.load(&parameters(&options.params)?)?;
+    let given = parameters(&options.params)?;
+    state.load(&given)?;
     let mut step = model.jit_with_threads(options.work.threads)?;
     let dataset = split.test.unwrap_or(split.train);
     let plan = settings.evaluation();
     let rows = Batches::new(dataset.clone(), plan)?.rows_per_epoch();
     tell_left_out("evaluation", &dataset, &plan);
-    println!("{rows} rows: {}", text(&evaluate(&mut step, &mut state, dataset, plan)?));
-    Ok(())
+    let measured = evaluate(&mut step, &mut state, dataset, plan)?;
+    all_given(&state, &options.params, &given)?;
+    print(format!("{rows} rows: {}\n", text(&measured)))
 }

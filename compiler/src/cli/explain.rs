@@ -7,7 +7,7 @@
 use super::arguments::ProgramOptions;
 use super::data::input_types;
 use super::table::{bytes, difference, operations, row, steps as simple, table};
-use super::{Failure, compare, open};
+use super::{Failure, compare, open, print};
 use bpc::codegen::Host;
 use bpc::codegen::backend::Backend;
 use bpc::differentiate::differentiate;
@@ -42,14 +42,14 @@ pub fn run(options: &ProgramOptions, timings: bool, side_by_side: bool) -> Resul
             .map_err(|error| bpc::Error::Call(format!("no code for this machine: {error}")))?;
         lap("code");
     }
-    print!("{}", page(&model, &compilation));
+    print(page(&model, &compilation))?;
     if side_by_side {
-        print!("{}", compare::page(options, &model, &inputs, &compilation)?);
+        print(compare::page(options, &model, &inputs, &compilation)?)?;
     }
     if timings {
         let rows: Vec<Vec<String>> =
             times.iter().map(|(pass, seconds)| vec![pass.to_string(), format!("{:.1} ms", seconds * 1e3)]).collect();
-        print!("\nTime of each pass\n{}", table("lr", &rows));
+        print(format!("\nTime of each pass\n{}", table("lr", &rows)))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 use super::arguments::ProgramOptions;
 use super::data::input_types;
 use super::table::{row, table};
-use super::{Failure, open};
+use super::{Failure, open, print};
 use bpc::gradcheck::{self, Bias, Comparison, Estimator, Exact, KINDS, Loss, Method, TOLERANCE, Verdict};
 use std::collections::BTreeMap;
 
@@ -19,39 +19,41 @@ pub fn run(options: &ProgramOptions, seed: u64, samples: u32) -> Result<(), Fail
     let model = open(options)?;
     let compilation = model.compile(&input_types(&model, options)?, true)?;
     let exact = gradcheck::exact_rules(&compilation.gradient, seed);
-    println!("Exact rules against finite differences (f64, random points and cotangents)");
-    println!("{}", exact_table(&exact));
+    let table = exact_table(&exact);
+    print(format!("Exact rules against finite differences (f64, random points and cotangents)\n{table}\n"))?;
     let losses = gradcheck::losses(model.program(), &compilation.lowered, seed);
-    println!("Losses: derivative along a random direction of the parameters (f64, random data)");
-    println!("{}", loss_table(&losses));
+    let table = loss_table(&losses);
+    print(format!("Losses: derivative along a random direction of the parameters (f64, random data)\n{table}\n"))?;
     let estimators = gradcheck::estimators(&compilation.lowered, &compilation.gradient, seed, samples);
-    if estimators.is_empty() {
-        println!("No estimators");
-    } else {
-        println!(
-            "Estimators: mean of (estimate - derivative of the mean), over all outcomes where they are few, else over"
-        );
-        println!("{samples} samples with its 95% interval");
-        print!("{}", estimator_table(&estimators));
-        if estimators.iter().any(|estimator| estimator.method == Method::OverArguments) {
-            println!(
-                "  (1) draws no random numbers: compared with its slope over a width of about 1 at random arguments"
-            );
-        }
-    }
+    print(estimators_text(&estimators, samples))?;
     let mut failed = exact.values().any(|exact| !exact.holds()) || losses.iter().any(fails);
     for estimator in &estimators {
         let Some(kind) = estimator.false_claim() else { continue };
         failed = true;
-        println!(
-            "{FAILS}: `{}` of `{}` says `exact_for {}`, and over all outcomes at `{}` its mean is not the derivative for a {kind} function",
+        print(format!(
+            "{FAILS}: `{}` of `{}` says `exact_for {}`, and over all outcomes at `{}` its mean is not the derivative for a {kind} function\n",
             estimator.rule,
             estimator.function,
             estimator.claim.as_deref().unwrap_or_default(),
             estimator.site
-        );
+        ))?;
     }
     if failed { Err(Failure::Gradient) } else { Ok(()) }
+}
+
+fn estimators_text(estimators: &[Estimator], samples: u32) -> String {
+    if estimators.is_empty() {
+        return "No estimators\n".to_string();
+    }
+    let table = estimator_table(estimators);
+    let mut text = format!(
+        "Estimators: mean of (estimate - derivative of the mean), over all outcomes where they are few, else over\n\
+         {samples} samples with its 95% interval\n{table}"
+    );
+    if estimators.iter().any(|estimator| estimator.method == Method::OverArguments) {
+        text += "  (1) draws no random numbers: compared with its slope over a width of about 1 at random arguments\n";
+    }
+    text
 }
 
 fn exact_table(exact: &BTreeMap<(String, String), Exact>) -> String {

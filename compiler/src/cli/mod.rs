@@ -5,6 +5,8 @@
 //! command line is.
 //! Leaves out: everything a library user needs too (`bpc::api`).
 
+#![warn(clippy::print_stdout, reason = "`print` has no panic for a full disk or a closed pipe")]
+
 mod arguments;
 mod bench;
 mod check;
@@ -24,7 +26,7 @@ use bpc_lang::choice;
 use bpc_lang::diagnostics::{Diagnostic, render};
 use bpc_lang::source::Sources;
 use clap::Parser;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Why a command failed.
@@ -75,6 +77,17 @@ pub fn main() -> ExitCode {
             eprintln!("error: {message}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Writes results to standard output. A reader that is gone (`| head`) wants no more of them, which is no error.
+pub fn print(results: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(results.as_ref()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Error(bpc::Error::Call(format!("cannot write to standard output: {error}"))))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,11 +7,12 @@
 use super::arguments::Train;
 use super::data::tell_left_out;
 use super::run::parameters;
-use super::{Failure, data, open};
+use super::{Failure, data, open, print};
 use bpc::{State, Step, Tensors};
 use bpc_runtime::checkpoint;
 use bpc_runtime::data::batches::{Batch, Batches, Plan};
 use bpc_runtime::data::dataset::Dataset;
+use bpc_runtime::file::check_writable;
 use bpc_runtime::tensor::HostTensor;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,11 +28,8 @@ pub fn run(options: &Train) -> Result<(), Failure> {
         let problem = format!("--save {}: parameters are saved as safetensors", path.display());
         return Err(Failure::Usage(format!("{problem}; give a name that ends in .safetensors")));
     }
-    if let Some(folder) = options.save.as_deref().and_then(Path::parent)
-        && !folder.as_os_str().is_empty()
-        && !folder.is_dir()
-    {
-        return Err(Failure::Usage(format!("--save: there is no folder {}; create it first", folder.display())));
+    if let Some(path) = &options.save {
+        check_writable(path)?;
     }
     let model = open(&options.program)?;
     let settings = data::settings(&model, &options.program, &options.work, options.batch)?;
@@ -49,6 +47,9 @@ pub fn run(options: &Train) -> Result<(), Failure> {
         (None, Some(epochs)) => epochs.saturating_mul(per_epoch),
         (None, None) => settings.steps.unwrap_or(settings.epochs.unwrap_or(1).saturating_mul(per_epoch)),
     };
+    if steps == 0 {
+        return Err(Failure::Usage("0 steps train nothing; give --steps or --epochs of 1 at least".to_string()));
+    }
     let epochs = steps.div_ceil(per_epoch.max(1));
     let mut state = State::new(settings.seed);
     if let Some(path) = &options.params {
@@ -97,11 +98,11 @@ pub fn run(options: &Train) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{done} steps in {seconds:.2} s ({:.3} ms a step){}",
+    print(format!(
+        "{done} steps in {seconds:.2} s ({:.3} ms a step): {}\n",
         1000.0 * in_steps / done.max(1) as f64,
-        if last.is_empty() { String::new() } else { format!(": {}", text(&last)) }
-    );
+        text(&last)
+    ))?;
     if let Some(bad) = last.iter().find(|(_, value)| !value.is_finite()) {
         eprintln!(
             "warning: `{}` is {}; NaN in the data, a label outside of the classes, or a learning rate that is too large are the usual reasons",
@@ -110,7 +111,7 @@ pub fn run(options: &Train) -> Result<(), Failure> {
     }
     if let Some(path) = &options.save {
         save(path, &state)?;
-        println!("parameters saved to {}", path.display());
+        print(format!("parameters saved to {}\n", path.display()))?;
     }
     Ok(())
 }

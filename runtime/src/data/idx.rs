@@ -21,6 +21,9 @@ pub fn parse(bytes: &[u8]) -> Result<Column, DataError> {
     const FETCH: &str = "fetch the file again; it is truncated or corrupt";
     let &[0, 0, code, rank] = bytes.get(..4).unwrap_or_default() else {
         let start: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        if bytes.is_empty() {
+            return Err(DataError::new("", "the file is empty", FETCH));
+        }
         let problem = format!("not an IDX file: it begins with `{}`, not with `00 00 type rank`", start.join(" "));
         return Err(DataError::new("", problem, "give an IDX file (as MNIST's `train-images-idx3-ubyte.gz`)"));
     };
@@ -107,6 +110,7 @@ pub(crate) mod tests {
 
     #[test]
     fn wrong_headers_are_named() {
+        assert!(parse(b"").unwrap_err().to_string().contains("the file is empty"));
         let error = parse(b"PNG.rest").unwrap_err().to_string();
         assert!(error.contains("begins with `50 4e 47 2e`"), "{error}");
         let error = parse(&[0, 0, 0x0a, 1, 0, 0, 0, 0]).unwrap_err().to_string();

@@ -13,8 +13,8 @@ mod report;
 mod suite;
 mod worker;
 
-use super::Failure;
 use super::arguments::Bench;
+use super::{Failure, print};
 use report::{Engine, Measurement};
 use std::path::Path;
 use suite::Workload;
@@ -44,7 +44,12 @@ pub fn run(options: &Bench) -> Result<(), Failure> {
     if peers.is_empty() {
         eprintln!("no peers: `{}` has neither torch nor jax; only bpc is measured", options.python);
     }
+    let write = |measurements: &[Measurement]| match &options.json {
+        Some(path) => report::write(path, measurements),
+        None => Ok(()),
+    };
     let mut measurements = Vec::new();
+    write(&measurements)?;
     for workload in chosen {
         for threads in &threads {
             eprintln!("{} on {threads} of {cores} cores", workload.name);
@@ -52,13 +57,10 @@ pub fn run(options: &Bench) -> Result<(), Failure> {
             // A run of many minutes may be stopped: what is known is said at once.
             eprintln!("{}", report::line(&measurement));
             measurements.push(measurement);
+            write(&measurements)?;
         }
     }
-    print!("{}", report::table(&measurements));
-    if let Some(path) = &options.json {
-        report::write(path, &measurements)?;
-    }
-    Ok(())
+    print(report::table(&measurements))
 }
 
 /// The other side of the pipe: steps of `bpc` on request.

@@ -8,7 +8,7 @@
 //! the others; one that dies or answers otherwise is an error that shows what it wrote last; no process is left behind.
 //! Leaves out: what the steps mean.
 
-use super::super::Failure;
+use super::super::{Failure, print};
 use super::group::Group;
 use super::inputs::{self, Request};
 use bpc::{State, Tensors};
@@ -197,7 +197,7 @@ pub fn serve(folder: &Path, threads: usize) -> Result<(), Failure> {
     let results: Vec<(String, HostTensor)> =
         outputs.iter().chain(after.iter()).map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
     write_tensors(&folder.join("bpc.npz"), &results)?;
-    println!("{}", json!({"first": first}));
+    print(format!("{}\n", json!({"first": first})))?;
     for line in std::io::stdin().lines() {
         match line.unwrap_or_default().trim().parse::<usize>() {
             Ok(count) => {
@@ -207,10 +207,10 @@ pub fn serve(folder: &Path, threads: usize) -> Result<(), Failure> {
                     turn(&mut state)?;
                     seconds.push(begin.elapsed().as_secs_f64());
                 }
-                println!("{}", json!({"seconds": seconds}));
+                print(format!("{}\n", json!({"seconds": seconds})))?;
             }
             Err(_) => {
-                println!("{}", json!({"peak": peak_bytes()}));
+                print(format!("{}\n", json!({"peak": peak_bytes()})))?;
                 break;
             }
         }
