@@ -117,3 +117,25 @@ fn a_peer_that_dies_ends_the_others_too() {
     assert!(output.status.code() == Some(1) && errors.contains("torch: ended without an answer"), "{errors}");
     assert_eq!(alive(&folder), Vec::<String>::new());
 }
+
+#[test]
+fn a_peer_that_gives_no_answer_is_late_and_the_bench_goes_on() {
+    // On two threads it hangs; on one it has ended, and a child of it holds its standard output open.
+    let turn = r#"[ "$threads" = 2 ] && sleep 1000
+    sleep 1000 & echo $! >> "processes-$threads"; exit"#;
+    let folder = prepare("late", turn);
+    let json = folder.join("all.json");
+    let output = bench(&folder).args(["--limit", "2", "--json"]).arg(&json).output().unwrap();
+    let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("torch on 2: no answer in 2 s, torch on 1: no answer in 2 s"), "{errors}");
+    let row = table.lines().find(|line| line.trim_start().starts_with("small ")).unwrap();
+    assert_eq!(row.split_whitespace().last(), Some("late"), "{table}");
+    let all: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(
+        (all[0]["engines"].as_array().unwrap().len(), all[0]["late"].as_array().unwrap().len()),
+        (1, 2),
+        "{all}"
+    );
+    assert_eq!(alive(&folder), Vec::<String>::new());
+}

@@ -109,6 +109,9 @@ pub struct Bench {
     /// About how long each engine is timed on each workload.
     #[arg(long, default_value_t = 3.0, value_parser = positive)]
     pub seconds: f64,
+    /// Seconds that an engine may take for an answer, and five times as many for its first step; then it counts as late.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = positive)]
+    pub limit: f64,
     /// Where to write all results as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -116,8 +119,8 @@ pub struct Bench {
 
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
-        _ => Err("give a number above 0".to_string()),
+        Ok(number) if number > 0.0 && number <= 1e6 => Ok(number),
+        _ => Err("give a number above 0, of a million at most".to_string()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Expects: a folder with a `suite.json` (see [`suite`]) and the programs and scripts that it names.
 //! Guarantees: every engine runs in a process of its own with the same inputs and parameters; results are compared before anything is timed;
 //! rounds of steps are interleaved, so that noise of the machine meets all of them, and all processes but the one that is timed are held still.
-//! More threads often slow a peer down: where `bpc` runs on several, each peer runs on as many, on half of them, and so on down to one.
+//! A peer that gives no answer in time is said to be late, and the others go on. More threads often slow a peer down: where `bpc` runs on several, each peer runs on as many, on half of them, and so on down to one.
 //! Leaves out: judgement; a table and a JSON file say what was measured.
 
 mod agree;
@@ -15,10 +15,11 @@ mod worker;
 
 use super::arguments::Bench;
 use super::{Failure, print};
-use report::{Engine, Measurement};
+use report::{Engine, Late, Measurement};
 use std::path::Path;
+use std::time::Duration;
 use suite::Workload;
-use worker::{Setup, Worker};
+use worker::{Missing, Setup, Worker};
 
 /// Rounds of interleaved steps.
 const ROUNDS: usize = 7;
@@ -85,35 +86,87 @@ fn measure(
         script: workload.peer.as_ref().map(|peer| suite.join(peer)).unwrap_or_default(),
         case: workload.case.clone(),
         python: options.python.clone(),
+        limit: Duration::from_secs_f64(options.limit),
     };
-    let mut workers = vec![Worker::start(&setup("bpc", threads))?];
+    let mut runs = vec![Run::new(Worker::start(&setup("bpc", threads))?)];
+    let mut late = Vec::new();
     if workload.peer.is_some() {
         let known = PEERS.iter().filter(|name| peers.iter().any(|peer| name.starts_with(peer.as_str())));
         for (name, threads) in known.flat_map(|name| halved(threads).map(move |threads| (name, threads))) {
             match Worker::start(&setup(name, threads)) {
                 Ok(worker) => {
                     agree::check(folder.path(), name, workload)?;
-                    workers.push(worker);
+                    runs.push(Run::new(worker));
                 }
-                Err(worker::Missing::Unknown) => {}
-                Err(worker::Missing::Failed(failure)) => return Err(failure),
+                Err(Missing::Unknown) => {}
+                Err(Missing::Late(limit)) => late.push(Late { name: (*name).to_string(), threads, limit }),
+                Err(Missing::Failed(failure)) => return Err(failure),
             }
         }
     }
     let budget = options.seconds / ROUNDS as f64;
-    let counts = workers.iter_mut().map(|worker| worker.calibrate(budget)).collect::<Result<Vec<_>, _>>()?;
-    let mut medians = vec![Vec::new(); workers.len()];
+    each(&mut runs, &mut late, |run| {
+        run.count = run.worker.calibrate(budget)?;
+        Ok(())
+    })?;
     for _ in 0..ROUNDS {
-        for ((worker, count), medians) in workers.iter_mut().zip(&counts).zip(&mut medians) {
-            medians.push(report::median(worker.round(*count)?));
+        each(&mut runs, &mut late, |run| {
+            run.medians.push(report::median(run.worker.round(run.count)?));
+            Ok(())
+        })?;
+    }
+    each(&mut runs, &mut late, |run| {
+        run.peak_bytes = run.worker.end()?;
+        Ok(())
+    })?;
+    Ok(Measurement {
+        workload: workload.name.clone(),
+        threads,
+        engines: runs.into_iter().map(Run::engine).collect(),
+        late,
+    })
+}
+
+/// An engine while it is measured.
+struct Run {
+    worker: Worker,
+    /// Steps of a round.
+    count: usize,
+    /// Of each round.
+    medians: Vec<f64>,
+    peak_bytes: Option<u64>,
+}
+
+impl Run {
+    fn new(worker: Worker) -> Run {
+        Run { worker, count: 0, medians: Vec::new(), peak_bytes: None }
+    }
+
+    fn engine(self) -> Engine {
+        let Run { worker, medians, peak_bytes, .. } = self;
+        let (name, threads, first_call) = (worker.engine().to_string(), worker.threads(), worker.first_call());
+        Engine { name, threads, step: report::median(medians), first_call, peak_bytes }
+    }
+}
+
+/// One engine after the other; a peer that is late is out from then on.
+fn each(
+    runs: &mut Vec<Run>,
+    late: &mut Vec<Late>,
+    mut work: impl FnMut(&mut Run) -> Result<(), Missing>,
+) -> Result<(), Failure> {
+    let mut index = 0;
+    while index < runs.len() {
+        match work(&mut runs[index]) {
+            Ok(()) => index += 1,
+            Err(Missing::Late(limit)) if index > 0 => {
+                let Run { worker, .. } = runs.remove(index);
+                late.push(Late { name: worker.engine().to_string(), threads: worker.threads(), limit });
+            }
+            Err(missing) => return Err(missing.into()),
         }
     }
-    let mut engines = Vec::new();
-    for (worker, medians) in workers.into_iter().zip(medians) {
-        let (name, threads, first_call) = (worker.engine().to_string(), worker.threads(), worker.first_call());
-        engines.push(Engine { name, threads, step: report::median(medians), first_call, peak_bytes: worker.end()? });
-    }
-    Ok(Measurement { workload: workload.name.clone(), threads, engines })
+    Ok(())
 }
 
 /// A number of threads and its halves, down to one.

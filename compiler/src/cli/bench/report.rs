@@ -3,7 +3,7 @@
 //! Expects: `bpc` as the first engine of each measurement.
 //! Guarantees: a peer stands in the table with the threads that it was fastest on; ratios are the least of the peers over that of `bpc`: above 1,
 //! `bpc` needs less.
-//! Leaves out: engines that did not run: their cells are empty.
+//! Leaves out: engines that did not run: their cells are empty; those of engines that gave no answer say `late`.
 
 use super::super::Failure;
 use super::super::table;
@@ -11,6 +11,7 @@ use super::PEERS;
 use bpc_runtime::error::DataError;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
 
 /// One engine on one workload.
 pub struct Engine {
@@ -26,6 +27,16 @@ pub struct Engine {
     pub peak_bytes: Option<u64>,
 }
 
+/// A peer that gave no answer in time.
+pub struct Late {
+    /// Its name.
+    pub name: String,
+    /// Cores and threads.
+    pub threads: usize,
+    /// The time that it had.
+    pub limit: Duration,
+}
+
 /// All engines on one workload.
 pub struct Measurement {
     /// Its name.
@@ -34,6 +45,8 @@ pub struct Measurement {
     pub threads: usize,
     /// `bpc` first.
     pub engines: Vec<Engine>,
+    /// What is not among them, for it gave no answer.
+    pub late: Vec<Late>,
 }
 
 /// The middle of a list that is not empty.
@@ -45,9 +58,12 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 /// The steps of one measurement, in milliseconds.
 pub fn line(measurement: &Measurement) -> String {
     let engines = measurement.engines.iter();
-    let times: Vec<String> =
-        engines.map(|engine| format!("{} {}", engine.name, on_threads(engine, measurement.threads, " ms"))).collect();
-    format!("  {}", times.join(", "))
+    let times = engines.map(|engine| format!("{} {}", engine.name, on_threads(engine, measurement.threads, " ms")));
+    let late = measurement
+        .late
+        .iter()
+        .map(|Late { name, threads, limit }| format!("{name} on {threads}: no answer in {} s", limit.as_secs_f64()));
+    format!("  {}", times.chain(late).collect::<Vec<_>>().join(", "))
 }
 
 /// Rows for people.
@@ -58,9 +74,11 @@ pub fn table(measurements: &[Measurement]) -> String {
         let own = &measurement.engines[0];
         let mut row = vec![measurement.workload.clone(), measurement.threads.to_string(), milliseconds(own.step)];
         let peers: Vec<Option<&Engine>> = PEERS.iter().map(|name| best(measurement, name)).collect();
-        row.extend(
-            peers.iter().map(|peer| peer.map_or(String::new(), |peer| on_threads(peer, measurement.threads, ""))),
-        );
+        row.extend(PEERS.iter().zip(&peers).map(|(name, peer)| match peer {
+            Some(peer) => on_threads(peer, measurement.threads, ""),
+            None if measurement.late.iter().any(|late| late.name == *name) => "late".to_string(),
+            None => String::new(),
+        }));
         let ratio = |of: &dyn Fn(&Engine) -> Option<f64>| -> String {
             let least = peers.iter().flatten().filter_map(|peer| of(peer)).fold(f64::INFINITY, f64::min);
             match of(own) {
@@ -76,7 +94,7 @@ pub fn table(measurements: &[Measurement]) -> String {
     let text = table::table("lrrrrrrrr", &rows);
     format!(
         "{text}\nratio, first call, memory: the least of the peers over that of bpc; above 1, bpc needs less\n\
-         (n): the peer is fastest on n threads, which is what it is compared with\n"
+         (n): the peer is fastest on n threads, which is what it is compared with; late: it gave no answer in time\n"
     )
 }
 
@@ -104,10 +122,14 @@ pub fn write(path: &Path, measurements: &[Measurement]) -> Result<(), Failure> {
         json!({"engine": name, "threads": threads, "step_seconds": step, "first_call_seconds": first_call,
             "peak_bytes": peak_bytes})
     };
+    let late = |Late { name, threads, limit }: &Late| json!({"engine": name, "threads": threads, "no_answer_in_seconds": limit.as_secs_f64()});
     let list: Vec<Value> = measurements
         .iter()
-        .map(|Measurement { workload, threads, engines }| {
-            json!({"workload": workload, "threads": threads, "engines": engines.iter().map(engine).collect::<Vec<_>>()})
+        .map(|measurement| {
+            let Measurement { workload, threads, .. } = measurement;
+            let engines: Vec<Value> = measurement.engines.iter().map(engine).collect();
+            let late: Vec<Value> = measurement.late.iter().map(late).collect();
+            json!({"workload": workload, "threads": threads, "engines": engines, "late": late})
         })
         .collect();
     let text = serde_json::to_string_pretty(&list).unwrap_or_default();

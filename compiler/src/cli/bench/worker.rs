@@ -5,7 +5,8 @@
 //!
 //! Expects: the files of `inputs`.
 //! Guarantees: a worker works only while it is asked and is held still otherwise, so that threads of it that spin while they wait take no time from
-//! the others; one that dies or answers otherwise is an error that shows what it wrote last; no process is left behind.
+//! the others; one that dies or answers otherwise is an error that shows what it wrote last, one that does not answer in time is said to be late;
+//! no process is left behind.
 //! Leaves out: what the steps mean.
 
 use super::super::{Failure, print};
@@ -15,10 +16,14 @@ use bpc::{State, Tensors};
 use bpc_runtime::tensor::HostTensor;
 use bpc_runtime::tensor_file::write_tensors;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// The first answer may take so many times as long as others.
+const START: u32 = 5;
 
 /// Which engine on what.
 pub struct Setup {
@@ -34,12 +39,16 @@ pub struct Setup {
     pub case: String,
     /// The interpreter.
     pub python: String,
+    /// How long an answer may take; the first one, for which engines compile, `START` times as long.
+    pub limit: Duration,
 }
 
 /// Why there is no worker.
 pub enum Missing {
     /// The script does not know the engine.
     Unknown,
+    /// It gave no answer in so much time.
+    Late(Duration),
     /// It failed.
     Failed(Failure),
 }
@@ -48,6 +57,7 @@ impl From<Missing> for Failure {
     fn from(missing: Missing) -> Failure {
         match missing {
             Missing::Unknown => error("an engine is missing"),
+            Missing::Late(limit) => error(&format!("an engine gave no answer in {limit:?}")),
             Missing::Failed(failure) => failure,
         }
     }
@@ -60,7 +70,8 @@ pub struct Worker {
     first: f64,
     process: Group,
     requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<io::Result<String>>,
+    limit: Duration,
 }
 
 impl Worker {
@@ -70,9 +81,9 @@ impl Worker {
         let mut process = Group::start(command(setup).stdin(Stdio::piped()).stdout(Stdio::piped()))
             .map_err(|problem| failed(problem.to_string()))?;
         let (requests, answers) = process.pipes().ok_or_else(|| failed("its pipes are missing".to_string()))?;
-        let (engine, threads) = (setup.engine.clone(), setup.threads);
-        let mut worker = Worker { engine, threads, first: 0.0, process, requests, answers: BufReader::new(answers) };
-        let answer = worker.answer().map_err(Missing::Failed)?;
+        let (engine, threads, limit) = (setup.engine.clone(), setup.threads, setup.limit);
+        let mut worker = Worker { engine, threads, first: 0.0, process, requests, answers: lines(answers), limit };
+        let answer = worker.answer_in(limit * START)?;
         if answer["unknown"].as_bool() == Some(true) {
             return Err(Missing::Unknown);
         }
@@ -98,7 +109,7 @@ impl Worker {
     }
 
     /// How many steps fill so many seconds, after a few to warm up.
-    pub fn calibrate(&mut self, seconds: f64) -> Result<usize, Failure> {
+    pub fn calibrate(&mut self, seconds: f64) -> Result<usize, Missing> {
         self.turn(|worker| {
             worker.steps(3)?;
             let fastest = worker.steps(3)?.into_iter().fold(f64::INFINITY, f64::min);
@@ -107,48 +118,66 @@ impl Worker {
     }
 
     /// The seconds of each of so many steps. One more comes before them: the caches are full of what others left.
-    pub fn round(&mut self, count: usize) -> Result<Vec<f64>, Failure> {
+    pub fn round(&mut self, count: usize) -> Result<Vec<f64>, Missing> {
         self.turn(|worker| Ok(worker.steps(count + 1)?.split_off(1)))
     }
 
     /// Ends it; gives the peak of its memory, where the system tells.
-    pub fn end(mut self) -> Result<Option<u64>, Failure> {
+    pub fn end(&mut self) -> Result<Option<u64>, Missing> {
         self.turn(|worker| {
             worker.ask("end")?;
-            Ok(worker.answer()?["peak"].as_u64())
+            Ok(worker.answer_in(worker.limit)?["peak"].as_u64())
         })
     }
 
     /// It has the cores for itself as long as this takes.
-    fn turn<T>(&mut self, work: impl FnOnce(&mut Worker) -> Result<T, Failure>) -> Result<T, Failure> {
+    fn turn<T>(&mut self, work: impl FnOnce(&mut Worker) -> Result<T, Missing>) -> Result<T, Missing> {
         self.process.release();
         let result = work(self);
         self.process.hold();
         result
     }
 
-    fn steps(&mut self, count: usize) -> Result<Vec<f64>, Failure> {
+    fn steps(&mut self, count: usize) -> Result<Vec<f64>, Missing> {
         self.ask(&count.to_string())?;
-        let answer = self.answer()?;
+        let answer = self.answer_in(self.limit)?;
         let seconds = answer["seconds"].as_array().map(|list| list.iter().filter_map(Value::as_f64).collect());
         seconds
             .filter(|seconds: &Vec<f64>| seconds.len() == count)
-            .ok_or_else(|| error(&format!("{}: answers {answer} instead of {count} times", self.engine)))
+            .ok_or_else(|| self.failed(&format!("answers {answer} instead of {count} times")))
     }
 
-    fn ask(&mut self, line: &str) -> Result<(), Failure> {
-        writeln!(self.requests, "{line}").map_err(|problem| error(&format!("{} is gone: {problem}", self.engine)))
+    fn ask(&mut self, line: &str) -> Result<(), Missing> {
+        writeln!(self.requests, "{line}").map_err(|problem| self.failed(&format!("is gone: {problem}")))
     }
 
-    fn answer(&mut self) -> Result<Value, Failure> {
-        let mut line = String::new();
-        let read = self.answers.read_line(&mut line);
-        match (read, serde_json::from_str(&line)) {
-            (Ok(1..), Ok(value)) => Ok(value),
-            (Ok(1..), Err(_)) => Err(error(&format!("{}: wrote `{}`", self.engine, line.trim_end()))),
-            _ => Err(error(&format!("{}: ended without an answer; see its messages above", self.engine))),
+    fn answer_in(&mut self, limit: Duration) -> Result<Value, Missing> {
+        match self.answers.recv_timeout(limit) {
+            Ok(Ok(line)) => {
+                serde_json::from_str(&line).map_err(|_| self.failed(&format!("wrote `{}`", line.trim_end())))
+            }
+            Ok(Err(problem)) => Err(self.failed(&problem.to_string())),
+            Err(RecvTimeoutError::Timeout) => Err(Missing::Late(limit)),
+            Err(RecvTimeoutError::Disconnected) => Err(self.failed("ended without an answer; see its messages above")),
         }
     }
+
+    fn failed(&self, problem: &str) -> Missing {
+        Missing::Failed(error(&format!("{}: {problem}", self.engine)))
+    }
+}
+
+/// The lines of a pipe, read by a thread that ends with the pipe, which ends with the group of the process.
+fn lines(pipe: impl io::Read + Send + 'static) -> Receiver<io::Result<String>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 /// The command of an engine, bound to as many cores where the system has `taskset`.
