@@ -1,16 +1,16 @@
 //! Rules for loops: the exact forms agree with each other and with differences, truncation cuts where it says, a wrong rule is seen
 //! behind every pass, and the adjoint keeps the states and nothing else.
 
-use bpc::ir::graph::{Graph, OutputRole};
-use bpc::ir::interpret::{self, Tensor};
+#[path = "engines/slope.rs"]
+mod slope;
+
 use bpc::ir::op::Op;
-use bpc::kernel::evaluate::{Blocks, evaluate};
-use bpc::kernel::ir::BufferRole;
 use bpc::measure::residual_bytes;
 use bpc::pipeline::Compilation;
 use bpc::{Mode, State, Tensors, compile_text};
 use bpc_runtime::philox::uniform_f64;
 use bpc_runtime::tensor::HostTensor;
+use slope::{evaluated, interpreted};
 use std::collections::BTreeMap;
 
 /// A rule of a user: the sum over all turns k of what the cotangents of turn k alone send back, through all turns before it. That
@@ -440,22 +440,6 @@ model wrong {
 
 const X: [f64; 5] = [0.3, -1.2, 0.8, 1.1, -0.1];
 
-fn interpreted(graph: &Graph) -> Vec<f64> {
-    let values: BTreeMap<String, Tensor> = graph
-        .main()
-        .inputs
-        .iter()
-        .map(|input| match &graph.main().nodes[*input].op {
-            Op::Input { name, ty, .. } if name == "x" => (name.clone(), Tensor::new(ty.clone(), X.to_vec()).unwrap()),
-            Op::Input { name, ty, .. } => (name.clone(), Tensor::splat(ty.clone(), 0.0)),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    let results = interpret::run(graph, &values).unwrap();
-    let found = results.into_iter().find(|(output, _)| output.role == OutputRole::Value && output.name == "dx");
-    found.unwrap().1.data
-}
-
 #[test]
 fn a_wrong_rule_of_a_loop_is_seen_behind_every_pass() {
     let model = compile_text("wrong.bp", DOUBLED, &mut |_| None).unwrap_or_else(|error| panic!("{error}"));
@@ -463,17 +447,10 @@ fn a_wrong_rule_of_a_loop_is_seen_behind_every_pass() {
     let mut step = model.jit().unwrap();
     let outputs = step.evaluate(&mut State::new(0), &inputs).unwrap();
     let compilation = step.prepare(Mode::Evaluate, &inputs).unwrap();
-    let kernels = &compilation.kernels;
-    let buffer = |role: BufferRole, name: &str| {
-        kernels.buffers.iter().find(|(_, buffer)| buffer.role == role && buffer.name == name).unwrap().0
-    };
-    let mut blocks = Blocks::new(kernels);
-    blocks.set(kernels, buffer(BufferRole::Data, "x"), &X);
-    evaluate(kernels, &mut blocks);
     let found = [
-        ("after differentiation", interpreted(&compilation.gradient)),
-        ("after the e-graph", interpreted(&compilation.optimized)),
-        ("kernels", blocks.get(kernels, buffer(BufferRole::Output, "dx"))),
+        ("after differentiation", interpreted(&compilation.gradient, &X)),
+        ("after the e-graph", interpreted(&compilation.optimized, &X)),
+        ("kernels", evaluated(&compilation.kernels, &X)),
         ("machine code", outputs.get("dx").unwrap().to_f64()),
     ];
     for (what, found) in found {
