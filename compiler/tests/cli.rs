@@ -448,6 +448,35 @@ fn wrong_train_blocks_are_shown_at_their_place() {
     }
 }
 
+/// Data that is missing, or does not fit, is told at the `data` line.
+#[test]
+fn data_that_cannot_be_used_is_told_at_its_line() {
+    let folder = folder("data_line");
+    write(&folder, "rows.csv", "x,label\n1,2\n");
+    for (source, words) in [
+        ("csv(\"missing.csv\")", "missing.csv: cannot read"),
+        ("idx(x = \"a.gz\", test = idx(x = \"b.gz\"))", "a.gz: cannot read"),
+        ("csv(\"rows.csv\", x = \"y\")", "did you mean"),
+    ] {
+        let program = write(&folder, "small.bp", &format!("{SMALL}\ntrain small {{\n    data   {source}\n}}\n"));
+        let line = SMALL.lines().count() + 3;
+        let place = format!("small.bp:{line}:12");
+        let marked = format!("|            {} named here", "^".repeat(source.len()));
+        fails(1, &["train", &program], &["error[BP0313]: ", words, &place, &marked, "= help: "]);
+    }
+}
+
+/// The numbers of a random place come in as an input, which cannot have the name of another.
+#[test]
+fn a_forced_place_has_a_name_of_its_own() {
+    let folder = folder("forced_name");
+    let program =
+        write(&folder, "m.bp", "model m {\n    in x: f32[2]\n    let x = x + random_uniform([2])\n    out y = x\n}\n");
+    let inputs = write(&folder, "x.json", r#"{"x": {"shape": [2], "dtype": "float32", "data": [1, 4]}}"#);
+    let force = ["run", &program, "--inputs", &inputs, "--force", &format!("x={inputs}")];
+    fails(1, &force, &["m.bp:3:17", "BP0304", "`x` is the name of an input already"]);
+}
+
 #[test]
 fn training_says_the_warnings_of_the_program_once() {
     let output = bpc(&["train", "examples/boolean_digits.bp", "--set", "eta=200", "--epochs", "1"]);

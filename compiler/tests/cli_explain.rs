@@ -41,7 +41,8 @@ fn data_that_cannot_be_read_is_told_where_it_would_give_sizes() {
     let output = bpc(&["explain", &case("no_data.bp")]);
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("note: the data would say the sizes of dims") && error.contains("missing.csv"), "{error}");
+    assert!(error.contains("warning[BP0313]") && error.contains("missing.csv: cannot read"), "{error}");
+    assert!(error.contains("this data would give the sizes of dims"), "{error}");
     assert!(error.contains("BP0305"), "{error}");
 }
 

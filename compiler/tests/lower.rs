@@ -169,6 +169,15 @@ fn examples_lower() {
     }
 }
 
+/// What an index is made of is elaborated once: a random place in it is one place.
+#[test]
+fn an_index_is_elaborated_once() {
+    let text = "model m { in x: f32[4, 3]; let row = x[random_uniform([2]).shape[0]]; out y = row }";
+    let (program, diagnostics, lowered) = compile("index.bp", text, &options_of(text), false);
+    let sites = lowered.unwrap_or_else(|| panic!("{}", printed(&program, &diagnostics))).sites;
+    assert_eq!(sites.iter().map(|site| site.path.as_str()).collect::<Vec<_>>(), ["row"]);
+}
+
 /// Every diagnostic of the cases as it is printed.
 #[test]
 fn diagnostics_read_well() {

@@ -226,6 +226,16 @@ pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
                 "&" | "&&" => "both conditions together are written `and`",
                 "|" | "||" => "one condition or the other is written `or`",
                 "'" => "strings stand in double quotes",
+                "“" | "”" | "„" | "‘" | "’" => "strings stand in straight quotes: `\"text\"`",
+                "−" | "–" | "—" => "minus is written `-`",
+                "×" | "·" => "a product is written `*`",
+                "÷" => "a quotient is written `/`",
+                "≤" => "it is written `<=`",
+                "≥" => "it is written `>=`",
+                "≠" => "it is written `!=`",
+                "→" => "it is written `->`",
+                "\u{a0}" => "it is a blank that does not break lines; write a plain one",
+                letters if letters.chars().all(char::is_alphabetic) => "names hold the letters a to z, digits and `_`",
                 _ => "take it out; text may hold any character inside `\"..\"` and after `#`",
             };
             lexed.diagnostics.push(
@@ -302,6 +312,18 @@ fn continues_after(token: Token<'_>) -> bool {
 fn is_operator(token: Token<'_>) -> bool {
     use Token::*;
     is_comparison(token) || matches!(token, Plus | Minus | Star | Slash | SlashSlash | Percent | At | Caret)
+}
+
+/// Whether this is a word that no name can be.
+pub fn is_keyword(token: Token<'_>) -> bool {
+    use Token::*;
+    begins_declaration(token)
+        || begins_statement(token)
+        || matches!(
+            token,
+            For | ExactFor | In | Over | Using | Grad | As | If | Else | Scan | Via | And | Or | Not | Xor
+        )
+        || matches!(token, True | False)
 }
 
 /// Whether this is a sign between two compared values.

@@ -285,24 +285,30 @@ fn explain(
     }
 }
 
-/// A text that breaks off.
-fn unfinished(tokens: &[Spanned<'_>], whole: &str, expected: &str, file: FileId) -> Diagnostic {
+/// The brackets that are open after these tokens, innermost last.
+fn open_brackets<'a>(tokens: &[Spanned<'a>]) -> Vec<Spanned<'a>> {
     let mut open = Vec::new();
     for (start, token, end) in tokens {
         match token {
-            Token::LeftBrace | Token::LeftParen | Token::LeftBracket => open.push((*token, *start, *end)),
+            Token::LeftBrace | Token::LeftParen | Token::LeftBracket => open.push((*start, *token, *end)),
             Token::RightBrace | Token::RightParen | Token::RightBracket => {
                 open.pop();
             }
             _ => {}
         }
     }
+    open
+}
+
+/// A text that breaks off.
+fn unfinished(tokens: &[Spanned<'_>], whole: &str, expected: &str, file: FileId) -> Diagnostic {
+    let open = open_brackets(tokens);
     let (_, _, end) = tokens[tokens.len() - 1];
     let here = Span { file, start: end, end };
     let title = format!("the {whole} ends too early: expected {expected}");
     let diagnostic = Diagnostic::error("BP0004", title, here, "ends here");
     match open.last() {
-        Some((bracket, start, end)) => {
+        Some((start, bracket, end)) => {
             let closing = match bracket {
                 Token::LeftBrace => "}",
                 Token::LeftParen => ")",
@@ -325,15 +331,31 @@ fn found(token: Token<'_>, text: &str, span: Span) -> String {
     }
 }
 
+const COLON: &str = "a colon stands between a name and its type: `x: f32[B]`";
+
+/// Whether the line of a token begins as `x[..` does.
+fn begins_with_place(tokens: &[Spanned<'_>], index: usize) -> bool {
+    let ends_line = |(_, token, _): &Spanned<'_>| matches!(token, Token::Newline | Token::LeftBrace);
+    let start = tokens[..index].iter().rposition(ends_line).map_or(0, |end| end + 1);
+    matches!(tokens[start..index], [(_, Token::Name(_), _), (_, Token::LeftBracket, _), ..])
+}
+
 /// Hints for slips that are easy to make.
 fn help_for(tokens: &[Spanned<'_>], index: usize, expected: &[String]) -> Option<&'static str> {
     use Token::*;
     let may_follow = |token: &str| expected.iter().any(|known| known.trim_matches('"') == token);
     let before = index.checked_sub(1).map(|index| tokens[index].1);
     let two_before = index.checked_sub(2).map(|index| tokens[index].1);
+    let after = tokens.get(index + 1).map(|(_, token, _)| *token);
     let begins_line = |token: Option<Token<'_>>| matches!(token, Some(Newline | LeftBrace));
+    let starts_line = before.is_none() || begins_line(before);
+    let open = open_brackets(&tokens[..index]).last().map(|(_, bracket, _)| *bracket);
     match (before, tokens[index].1) {
         (None, Name("def" | "func" | "function" | "fun")) => Some("functions begin with `fn`"),
+        (None, Name("class" | "struct")) => {
+            Some("a model is written `model name { .. }`, a part of it `layer name(x) { .. }`")
+        }
+        (None, Let) => Some("a value stands in a body; a constant is a function: `fn width() { 64 }`"),
         (None, Name("import" | "from")) => Some("imports are written `use std.nn { dense }`"),
         (Some(Name("const" | "var" | "val")), _) => Some("values are bound by `let`"),
         (None, Name("return")) | (Some(Name("return")), _) => {
@@ -343,7 +365,15 @@ fn help_for(tokens: &[Spanned<'_>], index: usize, expected: &[String]) -> Option
         (_, For) | (Some(Name("while")), _) => {
             Some("loops are written `repeat 3 { next h = f(h) }`, or `scan` over the rows of a tensor")
         }
-        (_, SlashSlash) if begins_line(before) => Some("comments begin with `#`"),
+        (_, SlashSlash) if starts_line => Some("comments begin with `#`"),
+        (_, Slash) if starts_line && matches!(after, Some(Star | StarStar | Slash)) => Some("comments begin with `#`"),
+        (_, RightBracket) if open == Some(LeftParen) => Some("a `(` before it is closed by `)`"),
+        (_, RightParen) if open == Some(LeftBracket) => Some("a `[` before it is closed by `]`"),
+        (Some(Name(_)), LeftBracket) if matches!(two_before, Some(Name(_))) => Some(COLON),
+        (Some(Name(_)), Name(_)) if may_follow(":") && !may_follow(",") => Some(COLON),
+        (_, word) if may_follow("name") && !may_follow("integer") && lexer::is_keyword(word) => {
+            Some("it is a word of the language; choose another name")
+        }
         (_, Name("elif")) => Some("a further case is written `else if`"),
         (_, Dot) if matches!(tokens.get(index + 1), Some((_, Integer(_), _))) => {
             Some("a real has digits before its point: `0.5`")
@@ -363,7 +393,11 @@ fn help_for(tokens: &[Spanned<'_>], index: usize, expected: &[String]) -> Option
         }
         (_, Name(_) | Integer(_) | Real(_) | String(_)) if may_follow(",") => Some("a comma may be missing before it"),
         (Some(Name(_)), Assign) if begins_line(two_before) => Some("a new name is bound by `let name = ..`"),
+        (Some(RightBracket), Assign) if may_follow("newline") && begins_with_place(tokens, index) => {
+            Some("tensors are never changed in place; bind a new one, by `where`, `concat` or `scatter_add`")
+        }
         (_, Assign) if !expected.is_empty() => Some("equality is written `==`"),
+        (Some(Name(_)), Equal) if may_follow("=") => Some("a name is bound by one `=`"),
         (Some(Assign), Equal) => Some("equality is written `==`"),
         (Some(Name(_) | Integer(_) | Real(_) | RightParen | RightBracket), sign) if lexer::is_comparison(sign) => {
             Some("comparisons do not chain; join two of them by `and`")

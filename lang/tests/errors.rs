@@ -219,4 +219,22 @@ fn h(x) { torch.relu(x) }
 "
     ));
     insta::assert_snapshot!(said("use std.nn { dense, square, adam }\n"));
+    insta::assert_snapshot!(said(
+        "// a comment
+class Net { }
+let width = 64
+fn f(x f32[2]) { x }
+fn g(x) { let y == x; y }
+fn h(x) { x[0] = 3; x }
+fn k(x) { maximum(x, 0] }
+fn l(x) { x[0) }
+model m { in x f32[2]; in grad: f32[2]; out y = x }
+"
+    ));
+    insta::assert_snapshot!(said(
+        "fn größe(x) { x − 1 × 2 }
+train m { data csv(“a.csv”) }
+model m { in x: f32[2]; out y = x }
+"
+    ));
 }

@@ -4,14 +4,17 @@
 //! Guarantees: batches have the size that the model asks for; rows that no batch takes are spoken of.
 //! Leaves out: the loop over batches (`train`, `eval`).
 
-use super::Failure;
 use super::arguments::{ProgramOptions, WorkOptions};
+use super::{Failure, report};
 use bpc::Model;
 use bpc::ir::types::TensorType;
 use bpc::lower::{BatchRows, Setting, SignatureDim, SignatureInput, Source, TrainBlock, train_block};
+use bpc_lang::diagnostics::{Diagnostic, Severity};
+use bpc_lang::tree::Span;
 use bpc_runtime::data::batches::{BatchSize, Plan};
 use bpc_runtime::data::dataset::Dataset;
 use bpc_runtime::data::{self, SourceSpec, Split, WantedInput};
+use bpc_runtime::error::DataError;
 use bpc_runtime::tensor::Element;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use std::path::{Path, PathBuf};
 pub struct Settings {
     /// Where the data comes from.
     pub source: SourceSpec,
+    /// Where the program says so.
+    pub source_span: Span,
     /// Passes over the data.
     pub epochs: Option<u64>,
     /// Training steps, if the block counts steps.
@@ -64,13 +69,14 @@ pub fn settings(
         let name = model.signature()?.model;
         return Err(wrong(format!("the program has no `train {name}` block; add one that names the data")));
     };
-    let Some(source) = &block.source else {
+    let Some((source, source_span)) = &block.source else {
         let name = model.signature()?.model;
         return Err(wrong(format!("the block `train {name}` has no `data` line")));
     };
     let (batch, whole) = batch(model, &block, rows)?;
     Ok(Settings {
         source: spec(source, folder),
+        source_span: *source_span,
         epochs: block.epochs,
         steps: block.steps,
         batch,
@@ -99,13 +105,13 @@ pub fn input_types(model: &Model, program: &ProgramOptions) -> Result<BTreeMap<S
     }
     let rows = inputs.iter().find_map(|input| size_of(model, input.dims.first()?));
     let settings = settings(model, program, &WorkOptions::default(), rows)?;
-    let train = match open(model, &settings) {
+    let train = match read(model, &settings)? {
         Ok(split) => split.train,
-        Err(Failure::Error(error)) => {
-            eprintln!("note: the data would say the sizes of dims, and cannot be read: {error}");
+        Err(diagnostic) => {
+            let warning = Diagnostic { severity: Severity::Warning, ..diagnostic };
+            report(&[warning.with_note("this data would give the sizes of dims")], &model.program().sources);
             return Ok(BTreeMap::new());
         }
-        Err(failure) => return Err(failure),
     };
     let rows = match settings.batch {
         BatchSize::Rows(rows) => rows,
@@ -163,6 +169,13 @@ fn size_of(model: &Model, dim: &SignatureDim) -> Option<u64> {
 
 /// Opens the data and fits it to the inputs of the model.
 pub fn open(model: &Model, settings: &Settings) -> Result<Split, Failure> {
+    let sources = || model.program().sources.clone();
+    let split = read(model, settings)?;
+    Ok(split.map_err(|found| bpc::Error::Program { diagnostics: vec![found], sources: sources() })?)
+}
+
+/// The data, or what is wrong with it, told at the `data` line.
+fn read(model: &Model, settings: &Settings) -> Result<Result<Split, Diagnostic>, Failure> {
     let wanted: Vec<WantedInput> = model
         .signature()?
         .inputs
@@ -173,7 +186,11 @@ pub fn open(model: &Model, settings: &Settings) -> Result<Split, Failure> {
             row_shape: input.dims.iter().skip(1).map(|dim| size_of(model, dim)).collect(),
         })
         .collect();
-    Ok(data::open(&settings.source, &wanted, settings.seed)?)
+    Ok(data::open(&settings.source, &wanted, settings.seed).map_err(|error| {
+        let title = DataError { remedy: String::new(), ..error.clone() }.to_string();
+        let diagnostic = Diagnostic::error("BP0313", title, settings.source_span, "named here");
+        if error.remedy.is_empty() { diagnostic } else { diagnostic.with_help(error.remedy) }
+    }))
 }
 
 /// Says which rows no batch takes.

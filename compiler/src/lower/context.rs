@@ -144,6 +144,14 @@ impl Frame {
     }
 }
 
+/// What the seed, or the number of the step, is called among the inputs of a graph.
+pub(super) fn clock_name(role: &InputRole) -> &'static str {
+    match role {
+        InputRole::Seed => "seed",
+        _ => "step",
+    }
+}
+
 /// Codes of what only sizes can be blamed for.
 const ABOUT_SIZES: [&str; 4] = ["BP0201", "BP0208", "BP0209", "BP0212"];
 
@@ -165,6 +173,8 @@ pub(super) struct Lowering<'p> {
     pub diagnostics: Vec<Diagnostic>,
     /// Whether an assertion has refused the representative sizes: what they give from there on says nothing.
     pub sizes_doubted: bool,
+    /// What was divided by `//` and leaves a rest, and by what, as it is written, in the order of the divisions.
+    pub rounded: Vec<(Span, Span)>,
     /// Names of representative sizes; empty when sizes are real.
     pub sizes: SizeNames,
     /// Rule regions by rule, static arguments and types.
@@ -189,6 +199,7 @@ impl<'p> Lowering<'p> {
             calls: Vec::new(),
             diagnostics: Vec::new(),
             sizes_doubted: false,
+            rounded: Vec::new(),
             sizes: SizeNames::default(),
             rules: BTreeMap::new(),
             active_rules: Vec::new(),
@@ -261,14 +272,31 @@ impl<'p> Lowering<'p> {
         let level = self.building.len() - 1;
         let provenance = self.provenance(span);
         let too_large_for_a_name = self.goes_beyond_a_name(&op, operands);
+        let divides = matches!(op, Op::Reshape { .. });
         match self.building[level].region.push(op, &nodes, provenance) {
             Ok(node) => Ok(self.tensor_at(level, node)),
             Err(sentence) => {
                 self.sizes_doubted |= too_large_for_a_name;
                 let title = self.sizes.rename(&sentence);
-                self.error("BP0208", title, span, "here")
+                let diagnostic = Diagnostic::error("BP0208", title, span, "here");
+                Err(self.report(match self.missing_assertion() {
+                    Some(help) if divides => diagnostic.with_help(help),
+                    _ => diagnostic,
+                }))
             }
         }
+    }
+
+    /// The line that says that a dim can be divided, where one was and leaves a rest.
+    fn missing_assertion(&self) -> Option<String> {
+        let (size, divisor) = self.rounded.last()?;
+        // An operator in it is looser than the `%` beside it, or as loose.
+        let written = |span: &Span| Some(self.text_of(*span)).filter(|text| !text.contains(' '));
+        let (size, divisor) = (written(size)?, written(divisor)?);
+        let message = format!("{size} is a multiple of {divisor}");
+        Some(format!(
+            "`{size} // {divisor}` rounds down; if that is so, say it before: `assert({size} % {divisor} == 0, \"{message}\")`"
+        ))
     }
 
     /// Whether a box or window does not fit its operand, and one of the two sizes stands for a dim.
@@ -363,9 +391,10 @@ impl<'p> Lowering<'p> {
 
     /// The seed or the step: an input of the outermost region at work.
     pub fn clock(&mut self, role: InputRole) -> Tensor {
-        let (name, ty) = match role {
-            InputRole::Seed => ("seed", TensorType::new(Dtype::U32, [2])),
-            _ => ("step", TensorType::scalar(Dtype::I32)),
+        let name = clock_name(&role);
+        let ty = match role {
+            InputRole::Seed => TensorType::new(Dtype::U32, [2]),
+            _ => TensorType::scalar(Dtype::I32),
         };
         let region = &mut self.building[0].region;
         let node = match region.input_named(name) {

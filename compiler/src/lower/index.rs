@@ -37,7 +37,8 @@ impl Lowering<'_> {
     fn index_list(&mut self, values: Vec<Value>, items: &[IndexItem], span: Span) -> Outcome<Value> {
         match items {
             [IndexItem::At(expr)] => {
-                let at = self.place(expr, values.len() as u64)?;
+                let place = self.expression(expr)?;
+                let at = self.place(place, expr.span, values.len() as u64)?;
                 Ok(values[at as usize].clone())
             }
             [IndexItem::Range { start, stop, step, span }] => {
@@ -54,10 +55,12 @@ impl Lowering<'_> {
     }
 
     fn index_tensor(&mut self, tensor: Tensor, items: &[IndexItem], span: Span) -> Outcome<Tensor> {
-        if let [IndexItem::At(expr)] = items
-            && let Value::Tensor(indices) = self.expression(expr)?
-        {
-            return self.take(&tensor, &indices, span);
+        let mut alone = None;
+        if let [IndexItem::At(expr)] = items {
+            match self.expression(expr)? {
+                Value::Tensor(indices) => return self.take(&tensor, &indices, span),
+                place => alone = Some(place),
+            }
         }
         let named = items.iter().filter(|item| !matches!(item, IndexItem::Rest(_))).count();
         let rank = tensor.ty.rank();
@@ -81,7 +84,11 @@ impl Lowering<'_> {
                     axis += rank - named;
                 }
                 IndexItem::At(expr) => {
-                    let at = self.place(expr, tensor.ty.shape[axis])?;
+                    let place = match alone.take() {
+                        Some(place) => place,
+                        None => self.expression(expr)?,
+                    };
+                    let at = self.place(place, expr.span, tensor.ty.shape[axis])?;
                     (starts[axis], stops[axis], dropped[axis]) = (at, at + 1, true);
                     axis += 1;
                 }
@@ -126,8 +133,9 @@ impl Lowering<'_> {
         Ok(Lowering::with_origins(result, origins))
     }
 
-    fn place(&mut self, expr: &Expr, size: u64) -> Outcome<u64> {
-        let at = match self.expression(expr)? {
+    /// A place of an axis, counted from its start.
+    fn place(&mut self, place: Value, written: Span, size: u64) -> Outcome<u64> {
+        let at = match place {
             Value::Integer(at) => at,
             Value::Poison => return Err(Reported),
             Value::Tensor(_) => {
@@ -135,7 +143,7 @@ impl Lowering<'_> {
                     Diagnostic::error(
                         "BP0209",
                         "a computed index takes rows, alone: `x[indices]`",
-                        expr.span,
+                        written,
                         "this is a tensor",
                     )
                     .with_help("use `take(x, indices)` for rows, or `pick(x, index)` for one entry of each row"),
@@ -143,13 +151,13 @@ impl Lowering<'_> {
             }
             other => {
                 let title = format!("a place is a whole number, and this is {}", other.kind(&self.sizes));
-                return self.error("BP0209", title, expr.span, "expected a whole number");
+                return self.error("BP0209", title, written, "expected a whole number");
             }
         };
         let from_start = if at < 0 { at + size as i64 } else { at };
         if from_start < 0 || from_start >= size as i64 {
             let title = format!("there is no place {at} in an axis of {}", self.sizes.text(size));
-            return self.error("BP0209", title, expr.span, "out of range");
+            return self.error("BP0209", title, written, "out of range");
         }
         Ok(from_start as u64)
     }

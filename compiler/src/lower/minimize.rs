@@ -256,15 +256,17 @@ impl Lowering<'_> {
     }
 
     fn unreached(&mut self, name: &str, span: Span, goal: &Goal) -> super::context::Reported {
+        let (title, label) = (format!("no gradient reaches `{name}`"), "the loss does not depend on it");
+        // A parameter of a layer of the library is spoken of where the user calls that layer.
+        let node = self.model.parameter(name).map(|parameter| parameter.node);
+        let diagnostic = match node.and_then(|node| self.building[0].region.nodes[node].provenance.call) {
+            Some(call) => Diagnostic::error("BP0410", title, call, "made in this call").with_label(span, label),
+            None => Diagnostic::error("BP0410", title, span, label),
+        };
         self.report(
-            Diagnostic::error(
-                "BP0410",
-                format!("no gradient reaches `{name}`"),
-                span,
-                "the loss does not depend on it",
-            )
-            .with_label(goal.span, "this loss")
-            .with_help("use it on the way to the loss, remove it, or name the trained ones: `minimize .. over ..`"),
+            diagnostic
+                .with_label(goal.span, "this loss")
+                .with_help("use it on the way to the loss, remove it, or name the trained ones: `minimize .. over ..`"),
         )
     }
 

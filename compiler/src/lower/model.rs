@@ -5,7 +5,7 @@
 //! Leaves out: training (`minimize`, `optimizer`).
 
 use super::bind::names_in;
-use super::context::{Binding, FrameKind, Lowering, Outcome};
+use super::context::{Binding, FrameKind, Lowering, Outcome, clock_name};
 use super::setting::Setting;
 use super::value::{Callee, Tensor, Value};
 use crate::ir::graph::{Graph, InputRole, OutputRole};
@@ -181,23 +181,37 @@ impl Lowering<'_> {
     pub fn input(&mut self, name: &Name, ty: &Type, span: Span) -> Outcome<Value> {
         self.free_dims(ty)?;
         let (tensor_type, origins) = self.tensor_type(ty)?;
-        if let Some(earlier) = self.model.inputs.iter().find(|input| input.name == name.text) {
-            let earlier = earlier.span;
-            return Err(self.report(
-                Diagnostic::error(
-                    "BP0309",
-                    format!("there are two inputs `{}`", name.text),
-                    name.span,
-                    "the second one",
-                )
-                .with_label(earlier, "the first one"),
-            ));
-        }
+        self.refuse_taken(&name.text, name.span)?;
         let dims = ty.shape.iter().flatten().map(|dim| self.dim_text(dim)).collect();
         self.model.inputs.push(Input { name: name.text.clone(), ty: tensor_type.clone(), dims, span });
         let provenance = self.provenance(span);
         let node = self.building[0].region.input(InputRole::Data, &name.text, tensor_type, provenance);
         Ok(Value::Tensor(Lowering::with_origins(self.tensor_at(0, node), origins)))
+    }
+
+    /// Refuses a name that an input, parameter or state has already: they are told apart by their names.
+    pub fn refuse_taken(&mut self, name: &str, span: Span) -> Outcome<()> {
+        // A layer that is checked where it is written has no path yet.
+        let of_model = self.frames.first().is_some_and(|frame| matches!(frame.kind, FrameKind::Model));
+        if of_model && [InputRole::Seed, InputRole::Step].iter().any(|role| clock_name(role) == name) {
+            let title = format!("`{name}` is the name of a number that every program keeps");
+            let help = format!(
+                "choose another name, such as `{name}_value`; the number of the step is `step()`, and the seed is given by `--seed`"
+            );
+            return Err(self.report(Diagnostic::error("BP0304", title, span, "already taken").with_help(help)));
+        }
+        let model = &self.model;
+        let inputs = model.inputs.iter().map(|input| (&input.name, input.span, "an input"));
+        let parameters = model.parameters.iter().map(|(parameter, _)| (&parameter.name, parameter.span, "a parameter"));
+        let states = model.states.iter().map(|state| (&state.name, state.span, "a state"));
+        let Some((_, earlier, what)) = inputs.chain(parameters).chain(states).find(|(known, ..)| *known == name) else {
+            return Ok(());
+        };
+        Err(self.report(
+            Diagnostic::error("BP0304", format!("`{name}` is the name of {what} already"), span, "the second one")
+                .with_label(earlier, "the first one")
+                .with_help("rename one of them"),
+        ))
     }
 
     fn dim_text(&self, dim: &Dim) -> String {
@@ -207,7 +221,8 @@ impl Lowering<'_> {
         })
     }
 
-    fn text_of(&self, span: Span) -> String {
+    /// What stands at a place.
+    pub fn text_of(&self, span: Span) -> String {
         let text = self.program.sources.text(span.file);
         text.get(span.start as usize..span.end as usize).unwrap_or("").to_string()
     }
@@ -284,14 +299,7 @@ impl Lowering<'_> {
         let mut path = self.frame().path.clone();
         path.push(name.text.clone());
         let full = path.join(".");
-        if let Some((earlier, _)) = self.model.parameters.iter().find(|(parameter, _)| parameter.name == full) {
-            let earlier = earlier.span;
-            return Err(self.report(
-                Diagnostic::error("BP0304", format!("two parameters are called `{full}`"), name.span, "the second one")
-                    .with_label(earlier, "the first one")
-                    .with_help("rename one of them"),
-            ));
-        }
+        self.refuse_taken(&full, name.span)?;
         let (tensor_type, origins) = self.tensor_type(ty)?;
         let Some(init) = init else {
             return Err(self.report(

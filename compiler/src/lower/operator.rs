@@ -192,6 +192,10 @@ impl Lowering<'_> {
             (B::Add, Value::List(a), Value::List(b)) => return Ok(Value::List([a.as_slice(), b].concat())),
             (_, Value::Integer(a), Value::Integer(b)) => {
                 if let Some(value) = whole_arithmetic(operator, *a, *b) {
+                    let rounded = operator == B::FloorDivide && *b > 1 && a % b != 0;
+                    if rounded && self.sizes.is_named(a.unsigned_abs()) {
+                        self.rounded.push((left_span, right_span));
+                    }
                     return Ok(value);
                 }
                 if *b == 0 && matches!(operator, B::FloorDivide | B::Remainder) {

@@ -152,6 +152,7 @@ impl Lowering<'_> {
         };
         let graph = self.initial_value(init, &ty, &name.text, None)?;
         let full = format!("{}.{}", self.frame().path.join("."), name.text);
+        self.refuse_taken(&full, name.span)?;
         let provenance = self.provenance(span);
         let node = self.building[0].region.input(InputRole::State, &full, ty.clone(), provenance);
         self.model.states.push(State { name: full, ty, init: graph, span });

@@ -14,8 +14,8 @@ use bpc_lang::tree::{Arg, Expr, ExprKind, Item, Name, Span};
 /// What `bpc train` does without flags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainBlock {
-    /// Where the data comes from.
-    pub source: Option<Source>,
+    /// Where the data comes from, and where that is written.
+    pub source: Option<(Source, Span)>,
     /// Passes over the data.
     pub epochs: Option<u64>,
     /// Training steps, if the block counts steps.
@@ -108,7 +108,7 @@ pub fn train_block(program: &Program, model: &str) -> Result<Option<TrainBlock>,
     };
     for (name, value) in &train.entries {
         match name.text.as_str() {
-            "data" => block.source = reader.source(value),
+            "data" => block.source = reader.source(value).map(|source| (source, value.span)),
             "epochs" => block.epochs = reader.count("epochs", value),
             "steps" => block.steps = reader.count("steps", value),
             "seed" => block.seed = reader.count("seed", value),

@@ -31,6 +31,7 @@ impl Lowering<'_> {
         let provenance = self.provenance(arguments.span);
         let forced = self.options.forced.contains(&name) && self.model.recording;
         let mut node = if forced {
+            self.refuse_taken(&name, arguments.span)?;
             let dims = ty.shape.iter().map(u64::to_string).collect();
             self.model.inputs.push(Input { name: name.clone(), ty: ty.clone(), dims, span: arguments.span });
             self.building[0].region.input(InputRole::Data, name.clone(), ty.clone(), provenance)
