@@ -34,6 +34,11 @@ impl Float for f64 {
 /// Elements first..first + count at `from`, then whatever.
 #[inline(always)]
 unsafe fn load<T: Float>(from: *const T, first: usize, count: usize) -> [T; CHUNK] {
+    if count == CHUNK {
+        // A size that is known makes this no call.
+        // SAFETY: the caller has a chunk of elements, and their alignment is that of the chunk.
+        return unsafe { from.add(first).cast::<[T; CHUNK]>().read() };
+    }
     let mut chunk = [T::default(); CHUNK];
     // SAFETY: the caller has as many elements; the chunk is ours.
     unsafe { std::ptr::copy_nonoverlapping(from.add(first), chunk.as_mut_ptr(), count) };
@@ -43,6 +48,10 @@ unsafe fn load<T: Float>(from: *const T, first: usize, count: usize) -> [T; CHUN
 /// Writes the first `count` of a chunk.
 #[inline(always)]
 unsafe fn store<T: Float>(chunk: &[T; CHUNK], to: *mut T, first: usize, count: usize) {
+    if count == CHUNK {
+        // SAFETY: the caller has as many places, and their alignment is that of the chunk.
+        return unsafe { to.add(first).cast::<[T; CHUNK]>().write(*chunk) };
+    }
     // SAFETY: the caller has as many places.
     unsafe { std::ptr::copy_nonoverlapping(chunk.as_ptr(), to.add(first), count) };
 }
@@ -52,10 +61,18 @@ unsafe fn store<T: Float>(chunk: &[T; CHUNK], to: *mut T, first: usize, count: u
 /// because a closure of this size is not inlined, and then has not the instruction set of the function around it.
 macro_rules! map {
     ($out:ident, $n:ident, |$($x:ident),+| $value:expr $(, far |$y:ident| $far:expr => $slow:path)?) => {{
+        let whole = $n - $n % CHUNK;
         let mut first = 0;
-        while first < $n {
-            let count = CHUNK.min($n - first);
-            $(let $x = load($x, first, count);)+
+        while first < whole {
+            map!(chunk $out, first, CHUNK, |$($x),+| $value $(, far |$y| $far => $slow)?);
+            first += CHUNK;
+        }
+        if first < $n {
+            map!(chunk $out, first, $n - first, |$($x),+| $value $(, far |$y| $far => $slow)?);
+        }
+    }};
+    (chunk $out:ident, $first:ident, $count:expr, |$($x:ident),+| $value:expr $(, far |$y:ident| $far:expr => $slow:path)?) => {{
+            $(let $x = load($x, $first, $count);)+
             let mut result = [Default::default(); CHUNK];
             for i in 0..CHUNK {
                 $(let $x = $x[i];)+
@@ -74,9 +91,7 @@ macro_rules! map {
                     }
                 }
             )?
-            store(&result, $out, first, count);
-            first += CHUNK;
-        }
+            store(&result, $out, $first, $count);
     }};
 }
 

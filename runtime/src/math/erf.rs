@@ -1,6 +1,6 @@
 //! The error function: near zero x + x p(x^2), farther out 1 - e^q(x) with q a fit of log(1 - erf).
 
-use super::exp::{exp_f32, exp_f64};
+use super::exp::{exp_f64, near_exp_f32};
 use super::polynomial;
 
 /// Error function.
@@ -14,7 +14,7 @@ pub fn erf_f32(x: f32) -> f32 {
     let t = if a > 4.0 { 4.0 } else { a } - 1.0;
     let q = polynomial!(t; -1.849_605_6, -2.638_967_5, -0.843_107_3, -0.041_562_162, 0.010_043_004,
         -0.002_007_713_3, 0.000_287_089_23, -2.116_598_6e-5);
-    let far = (1.0 - exp_f32(q)).copysign(x);
+    let far = (1.0 - near_exp_f32(q)).copysign(x);
     if a < 0.93 { near } else { far }
 }
 

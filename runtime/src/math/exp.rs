@@ -42,16 +42,29 @@ fn power_f64(n: i64) -> f64 {
     f64::from_bits((n.wrapping_add(1023) as u64) << 52)
 }
 
+/// n and y with e^x = 2^n y.
+#[inline(always)]
+fn parts_f32(x: f32) -> (i32, f32) {
+    let (n, r) = reduce_f32(x);
+    // (e^r - 1 - r) / r^2
+    let q = polynomial!(r; 0.5, 0.166_665_18, 0.041_666_187, 0.008_368_896, 0.001_395_156_7);
+    (n, (r * r).mul_add(q, r) + 1.0)
+}
+
+/// [`exp_f32`] for x between -80 and 80, where the result is a normal number.
+#[inline(always)]
+pub(super) fn near_exp_f32(x: f32) -> f32 {
+    let (n, y) = parts_f32(x);
+    y * power_f32(n)
+}
+
 /// e^x.
 #[inline(always)]
 pub fn exp_f32(x: f32) -> f32 {
     // Beyond these bounds the result is infinite or zero; a NaN passes.
     let x = if x > 89.5 { 89.5 } else { x };
     let x = if x < -105.0 { -105.0 } else { x };
-    let (n, r) = reduce_f32(x);
-    // (e^r - 1 - r) / r^2
-    let q = polynomial!(r; 0.5, 0.166_665_18, 0.041_666_187, 0.008_368_896, 0.001_395_156_7);
-    let y = (r * r).mul_add(q, r) + 1.0;
+    let (n, y) = parts_f32(x);
     // In two steps, so that results below the normal range are rounded once.
     let half = n >> 1;
     y * power_f32(half) * power_f32(n.wrapping_sub(half))

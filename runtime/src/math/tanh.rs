@@ -1,6 +1,6 @@
 //! tanh: near zero x + x^3 p(x^2), farther out 1 - 2 / (e^(2|x|) + 1).
 
-use super::exp::{exp_f32, exp_f64};
+use super::exp::{exp_f64, near_exp_f32};
 use super::polynomial;
 
 /// Hyperbolic tangent.
@@ -13,7 +13,7 @@ pub fn tanh_f32(x: f32) -> f32 {
     let a = x.abs();
     // From here on the result rounds to 1.
     let a = if a > 10.0 { 10.0 } else { a };
-    let far = 1.0 - 2.0 / (exp_f32(2.0 * a) + 1.0);
+    let far = 1.0 - 2.0 / (near_exp_f32(2.0 * a) + 1.0);
     (if a < 0.625 { near } else { far }).copysign(x)
 }
 

@@ -180,6 +180,27 @@ pub(in crate::codegen::cranelift) fn collect(emitter: &mut Emitter<'_, '_>, dtyp
     if dtype == Dtype::Bool { mask(emitter, vector, lanes) } else { vector }
 }
 
+/// `start + offset + lane * step` in every lane, as whole numbers of this dtype, where sums wrap. What stands in a loop is one
+/// addition: vectors with the same start share the rest.
+pub(in crate::codegen::cranelift) fn progression(
+    emitter: &mut Emitter<'_, '_>,
+    start: Value,
+    dtype: Dtype,
+    offset: i64,
+    step: i64,
+    lanes: u32,
+) -> Value {
+    let bytes = dtype.bytes() as usize;
+    let constant: Vec<u8> = (0..i64::from(lanes))
+        .flat_map(|lane| offset.wrapping_add(lane.wrapping_mul(step)).to_le_bytes()[..bytes].to_vec())
+        .collect();
+    let constant = emitter.builder.func.dfg.constants.insert(constant.into());
+    let constant = emitter.builder.ins().vconst(lane_type(dtype, lanes), constant);
+    let start = emitter.cast(start, Dtype::I64, dtype, 1);
+    let start = emitter.splat(start, dtype, lanes);
+    emitter.builder.ins().iadd(start, constant)
+}
+
 /// Whole numbers as a mask: all ones where they are not 0.
 fn mask(emitter: &mut Emitter<'_, '_>, numbers: Value, lanes: u32) -> Value {
     let zero = emitter.splat_literal(Literal::integer(if lanes == 2 { Dtype::I64 } else { Dtype::I32 }, 0), lanes);

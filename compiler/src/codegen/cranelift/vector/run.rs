@@ -4,7 +4,7 @@
 //! Guarantees: sums along the axis are added in the order of the element-by-element path, whatever the tile.
 //! Leaves out: the loops over tiles and the other axes (`vector`), single values (`values`), memory (`access`).
 
-use super::access::{Access, collect};
+use super::access::{Access, progression};
 use super::{Count, Lanes, Run, Sink};
 use crate::codegen::cranelift::arithmetic::{initial, lane_type};
 use crate::codegen::cranelift::emitter::Emitter;
@@ -297,15 +297,10 @@ impl Run<'_> {
     fn places(&self, emitter: &mut Emitter<'_, '_>, at: Value, extra: i64, lanes: u32) -> Value {
         let dtype = self.plan.index_dtype();
         let first = emitter.builder.ins().iadd(self.low, at);
-        let first = emitter.plus(first, extra);
-        let first = emitter.cast(first, Dtype::I64, dtype, 1);
-        if lanes == 1 {
-            return first;
+        if lanes > 1 {
+            return progression(emitter, first, dtype, extra, 1, lanes);
         }
-        let first = emitter.splat(first, dtype, lanes);
-        let counted: Vec<Value> =
-            (0..i64::from(lanes)).map(|lane| emitter.literal(Literal::integer(dtype, lane))).collect();
-        let counted = collect(emitter, dtype, &counted);
-        emitter.builder.ins().iadd(first, counted)
+        let first = emitter.plus(first, extra);
+        emitter.cast(first, Dtype::I64, dtype, 1)
     }
 }

@@ -6,7 +6,7 @@
 //! Leaves out: how vectors are read and written (`access`), arithmetic (`arithmetic`).
 
 use super::Run;
-use super::access::{Access, collect, outside};
+use super::access::{Access, collect, outside, progression};
 use crate::codegen::cranelift::arithmetic::lane_type;
 use crate::codegen::cranelift::emitter::Emitter;
 use crate::codegen::cranelift::plan::reads;
@@ -119,6 +119,9 @@ impl Run<'_> {
                 axes[self.plan.axis] = emitter.builder.ins().iadd(self.low, at);
                 let first = emitter.affine(map, &axes, None);
                 let stride = map.strides[self.plan.axis];
+                if lanes > 1 && dtype.is_integer() {
+                    return progression(emitter, first, *dtype, extra * stride, stride, lanes);
+                }
                 let elements: Vec<Value> = (0..i64::from(lanes))
                     .map(|lane| {
                         let index = emitter.plus(first, (extra + lane) * stride);
