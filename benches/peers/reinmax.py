@@ -6,6 +6,16 @@ NOISE = "d.noise.draw"
 SMALLEST = 2.98023223876953125e-08
 
 
+def slope(soft, d, g):
+    """The gradient of the logits, by what arrays of both frameworks can."""
+
+    def pulled(weights, g):
+        product = g * weights
+        return product - weights * product.sum(-1)[..., None]
+
+    return pulled(0.5 * (soft + d), 2 * g) + pulled(soft, -0.5 * g)
+
+
 def torch_layer(inputs, p, compile):
     import torch
     import torch.nn.functional as F
@@ -21,13 +31,7 @@ def torch_layer(inputs, p, compile):
         @staticmethod
         def backward(context, g):
             logits, d = context.saved_tensors
-            soft = logits.softmax(dim=-1)
-            half = 0.5 * (soft + d)
-            first = 2 * g * half
-            first = first - half * first.sum(dim=-1, keepdim=True)
-            second = -0.5 * g * soft
-            second = second - soft * second.sum(dim=-1, keepdim=True)
-            return first + second, None
+            return slope(logits.softmax(dim=-1), d, g), None
 
     logits = inputs["logits"].requires_grad_(True)
     sample = torch.compile(lambda logits, uniform: ReinMax.apply(logits, uniform)) if compile else ReinMax.apply
@@ -54,13 +58,7 @@ def jax_layer(inputs, p, compile):
 
     def backward(kept, g):
         logits, d = kept
-        soft = jax.nn.softmax(logits)
-        half = 0.5 * (soft + d)
-        first = 2 * g * half
-        first = first - half * first.sum(axis=-1, keepdims=True)
-        second = -0.5 * g * soft
-        second = second - soft * second.sum(axis=-1, keepdims=True)
-        return first + second, None
+        return slope(jax.nn.softmax(logits), d, g), None
 
     sample.defvjp(forward, backward)
 
@@ -68,11 +66,11 @@ def jax_layer(inputs, p, compile):
         d = sample(logits, uniform)
         return (d * g).sum(), d
 
-    gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    gradient = jax.jit(jax.grad(loss, has_aux=True))
 
     def step():
-        (_, d), slope = gradient(inputs["logits"], inputs[NOISE], inputs["g"])
-        return {"value": d, "gradient": slope}
+        gradient_of_logits, d = gradient(inputs["logits"], inputs[NOISE], inputs["g"])
+        return {"value": d, "gradient": gradient_of_logits}
 
     return step
 

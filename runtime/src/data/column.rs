@@ -21,6 +21,17 @@ pub struct Column {
     pub bytes: Vec<u8>,
 }
 
+/// Whether the data of an array in a file has as many bytes as its header says.
+pub fn check_size(stored: Stored, shape: &[u64], data: &[u8], remedy: &str) -> Result<(), DataError> {
+    let wanted = element_count(shape).and_then(|count| count.checked_mul(stored.bytes() as u64));
+    if wanted == Some(data.len() as u64) {
+        return Ok(());
+    }
+    let wanted = wanted.map_or("more than can be".to_string(), |wanted| wanted.to_string());
+    let problem = format!("{stored}{} needs {wanted} bytes of data, the file has {}", shape_text(shape), data.len());
+    Err(DataError::new("", problem, remedy))
+}
+
 impl Column {
     /// Number of rows.
     pub fn rows(&self) -> u64 {

@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
-use crate::data::column::Column;
+use crate::data::column::{Column, check_size};
 use crate::error::DataError;
 use crate::file::read_bytes;
-use crate::tensor::{Element, Stored, element_count, shape_text};
+use crate::tensor::{Element, Stored};
 
 /// Reads one array.
 pub fn read(path: &Path) -> Result<Column, DataError> {
@@ -46,13 +46,7 @@ pub fn parse(bytes: &[u8]) -> Result<Column, DataError> {
         .chunks_exact(4)
         .map(|size| u64::from(u32::from_be_bytes([size[0], size[1], size[2], size[3]])))
         .collect();
-    let wanted = element_count(&shape).and_then(|count| count.checked_mul(stored.bytes() as u64));
-    if wanted != Some(data.len() as u64) {
-        let wanted = wanted.map_or("more than can be".to_string(), |wanted| wanted.to_string());
-        let problem =
-            format!("{stored}{} needs {wanted} bytes of data, the file has {}", shape_text(&shape), data.len());
-        return Err(DataError::new("", problem, FETCH));
-    }
+    check_size(stored, &shape, data, FETCH)?;
     let mut bytes = data.to_vec();
     for element in bytes.chunks_exact_mut(stored.bytes()) {
         element.reverse();

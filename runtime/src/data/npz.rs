@@ -12,10 +12,10 @@ use npyz::{AutoSerialize, DType, Endianness, NpyFile, Order, TypeChar, WriteOpti
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
-use crate::data::column::Column;
+use crate::data::column::{Column, check_size};
 use crate::error::{DataError, known_names};
 use crate::file::{read_bytes, write_atomically};
-use crate::tensor::{Element, HostTensor, Number, Stored, element_count, shape_text};
+use crate::tensor::{Element, HostTensor, Number, Stored};
 
 const FETCH: &str = "write the file again; it is truncated or corrupt";
 
@@ -87,13 +87,7 @@ fn parse_array(bytes: &[u8]) -> Result<Column, DataError> {
     let order = file.order();
     let (stored, endianness) = element_type(&file.dtype())?;
     let data = file.into_inner();
-    let wanted = element_count(&shape).and_then(|count| count.checked_mul(stored.bytes() as u64));
-    if wanted != Some(data.len() as u64) {
-        let wanted = wanted.map_or("more than can be".to_string(), |wanted| wanted.to_string());
-        let problem =
-            format!("{stored}{} needs {wanted} bytes of data, the file has {}", shape_text(&shape), data.len());
-        return Err(DataError::new("", problem, FETCH));
-    }
+    check_size(stored, &shape, data, FETCH)?;
     let mut bytes = match order {
         Order::C => data.to_vec(),
         Order::Fortran => from_fortran(data, stored.bytes(), &shape),
