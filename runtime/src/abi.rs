@@ -2,8 +2,8 @@
 //!
 //! Expects: pointers and counts as each routine says; generated code is trusted to pass them rightly. A count of zero
 //! allows any pointer.
-//! Guarantees: no routine unwinds, or gives bits that depend on the number of threads; only large products and some routines
-//! of [`library`] allocate (what they pack their operands into, and lists of jobs).
+//! Guarantees: no routine unwinds, allocates (but see [`crate::room::Room::packing`]), or gives bits that depend on the number
+//! of threads.
 //! Leaves out: checks of what the compiler has proved (sizes, alignment of elements, bounds).
 
 #![allow(clippy::missing_safety_doc, reason = "every routine here has the one contract of the module header")]

@@ -13,6 +13,7 @@ pub mod math;
 pub mod philox;
 pub mod pool;
 pub mod product;
+pub mod room;
 pub mod scatter;
 pub mod segments;
 pub mod tensor;

@@ -1,8 +1,10 @@
 //! The routines of library operations, with the one calling convention that generated code uses for all of them.
 //!
 //! Expects: `sizes` points at the numbers that a routine documents, `pointers` at the operands in the order of the op
-//! table and then the result: whole row-major tensors, of which the result overlaps none.
-//! Guarantees: no routine unwinds, or gives bits that depend on the number of threads.
+//! table and then the result: whole row-major tensors, of which the result overlaps none; then the memory
+//! for the call that the [`crate::room::Room`] of the routine asks for, or null. The workers have the scratch of that room.
+//! Guarantees: no routine unwinds, allocates (but see [`crate::room::Room::packing`]), or gives bits that depend on the number
+//! of threads.
 //! Leaves out: checks of what the compiler has proved (sizes, alignment of elements, bounds).
 
 #![allow(clippy::missing_safety_doc, reason = "every routine here has the one contract of the module header")]
@@ -48,45 +50,47 @@ unsafe fn histogram(_: &Context, sizes: *const u64, pointers: *const *mut u8) {
     }
 }
 
-/// Sizes: keys, bins. Pointers: keys, places. See [`segments::counting_sort`].
+/// Sizes: keys, bins. Pointers: keys, places, memory. See [`segments::counting_sort`].
 unsafe fn counting_sort(_: &Context, sizes: *const u64, pointers: *const *mut u8) {
-    // SAFETY: two sizes and two pointers, of tensors that have these sizes.
+    // SAFETY: two sizes and three pointers, of tensors that have these sizes and memory as the room says.
     unsafe {
-        let ([count, bins], [keys, places]): ([u64; 2], _) = (read(sizes), read(pointers));
-        segments::counting_sort(slice(keys, count), bins as usize, slice(places, count));
+        let ([count, bins], [keys, places, next]): ([u64; 2], _) = (read(sizes), read(pointers));
+        segments::counting_sort(slice(keys, count), slice(next, bins + 1), slice(places, count));
     }
 }
 
-/// Sizes: runs, rows, width, inner, whether transposed. Pointers: rows, matrices, counts, result. See [`segments::matmul`].
+/// Sizes: runs, rows, width, inner, whether transposed. Pointers: rows, matrices, counts, result, memory. See
+/// [`segments::matmul`].
 unsafe fn segment_matmul<T: Element>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
-    // SAFETY: five sizes and four pointers, of tensors that have these sizes.
+    // SAFETY: five sizes and five pointers, of tensors that have these sizes and memory as the room says.
     unsafe {
-        let ([runs, rows, width, inner, transposed], [from, matrices, counts, result]) = (read(sizes), read(pointers));
+        let [runs, rows, width, inner, transposed] = read(sizes);
+        let [from, matrices, counts, result, memory] = read(pointers);
         let [rows, width, inner] = [rows, width, inner].map(|size: u64| size as usize);
         let shape = RowsShape { rows, width, inner, transposed: transposed != 0 };
         let operands = (from.cast_const().cast(), matrices.cast_const().cast(), &*slice(counts, runs));
-        segments::matmul::<T>(context, shape, operands, result.cast());
+        segments::matmul::<T>(context, shape, operands, result.cast(), slice(memory, 2 * runs));
     }
 }
 
-/// Sizes: runs, rows, height, width. Pointers: x, y, counts, result. See [`segments::outer`].
+/// Sizes: runs, rows, height, width. Pointers: x, y, counts, result, memory. See [`segments::outer`].
 unsafe fn segment_outer<T: Element>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
-    // SAFETY: four sizes and four pointers, of tensors that have these sizes.
+    // SAFETY: four sizes and five pointers, of tensors that have these sizes and memory as the room says.
     unsafe {
-        let ([runs, rows, height, width], [x, y, counts, result]) = (read(sizes), read(pointers));
+        let ([runs, rows, height, width], [x, y, counts, result, memory]) = (read(sizes), read(pointers));
         let sizes = [rows, height, width].map(|size: u64| size as usize);
         let operands = (x.cast_const().cast(), y.cast_const().cast(), &*slice(counts, runs));
-        segments::outer::<T>(context, sizes, operands, result.cast());
+        segments::outer::<T>(context, sizes, operands, result.cast(), slice(memory, 2 * runs));
     }
 }
 
-/// Sizes: rows, columns, inner. Pointers: x, w, result. See [`bits::count`].
+/// Sizes: rows, columns, inner. Pointers: x, w, result, memory. See [`bits::count`].
 unsafe fn bit_count<const GATE: usize>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
-    // SAFETY: three sizes and three pointers, of tensors that have these sizes.
+    // SAFETY: three sizes and four pointers, of tensors that have these sizes and memory as the room says.
     unsafe {
-        let ([rows, columns, inner], [x, w, result]) = (read::<u64, 3>(sizes), read(pointers));
+        let ([rows, columns, inner], [x, w, result, packed]) = (read::<u64, 3>(sizes), read::<*mut u8, 4>(pointers));
         let shape = (rows as usize, columns as usize, inner as usize);
-        bits::count(context, bits::Gate::ALL[GATE], shape, x, w, result.cast());
+        bits::count(context, bits::Gate::ALL[GATE], shape, (x, w), result.cast(), packed.cast());
     }
 }
 

@@ -1,13 +1,15 @@
 //! Matrix products: large ones by the `gemm` crate, small ones by our own loops.
 //!
-//! Expects: shapes that fit the memory behind the pointers; a result whose elements do not overlap anything.
+//! Expects: shapes that fit the memory behind the pointers; a result whose elements do not overlap anything; a context whose
+//! workers have the scratch of the [`Room`] of the product.
 //! Guarantees: the order in which a sum is added depends on the shape and the machine's instruction set and caches
-//! alone, so any number of threads gives the same bits.
+//! alone, so any number of threads gives the same bits. Nothing is allocated here; `gemm` takes what it packs from the
+//! system for the length of a call, which it leaves no way to avoid ([`Room::packing`] says how much).
 //! Leaves out: products with few bits.
 
 use crate::engine::{Engine, for_engines};
 use crate::pool::Context;
-use std::cell::RefCell;
+use crate::room::Room;
 
 /// c = a b for each of `batch` triples of matrices: c[m, n] = sum over k of a[m, k] b[k, n]. Strides in elements.
 #[repr(C)]
@@ -145,7 +147,7 @@ pub struct Matrices<T> {
     c: Matrix<T>,
 }
 
-impl<T: Element> Matrices<T> {
+impl<T> Matrices<T> {
     /// Of sizes m, n and k; the factors with their strides from row to row and from column to column, c without gaps.
     pub(crate) fn row_major(
         [m, n, k]: [usize; 3],
@@ -162,6 +164,16 @@ impl<T: Element> Matrices<T> {
     fn work(&self) -> u64 {
         self.m.saturating_mul(self.n).saturating_mul(self.k)
     }
+
+    /// Whether columns of b, and not its rows, lie without gaps.
+    fn has_columns(&self) -> bool {
+        self.b.column != 1 && self.b.row == 1
+    }
+}
+
+/// Whether our own loops do it.
+fn is_small(m: u64, n: u64, k: u64) -> bool {
+    m <= FEW_ROWS || m * n * k <= SMALL_WORK
 }
 
 /// Blocks of the result have at least so many multiplications each: a hand-over to a worker costs a few microseconds.
@@ -179,21 +191,13 @@ const SMALL_WORK: u64 = 4096;
 /// So are those of at most this many rows.
 const FEW_ROWS: u64 = 3;
 
-/// c = a b, overwritten.
-///
-/// # Safety
-/// The matrices lie behind the pointers as the shape says, c apart from a and b.
-pub unsafe fn product<T: Element>(context: &Context, shape: &ProductShape, a: *const T, b: *const T, c: *mut T) {
-    let ProductShape { m, n, k, batch, .. } = *shape;
-    if m == 0 || n == 0 || batch == 0 {
-        return;
-    }
-    let (a, b, c) = (Place(a.cast_mut()), Place(b.cast_mut()), Place(c));
-    let matrices = |i: u64| {
-        let i = i as i64;
-        let a = Matrix { first: Place(a.at(i * shape.a_batch)), row: shape.a_row, column: shape.a_column };
-        let b = Matrix { first: Place(b.at(i * shape.b_batch)), row: shape.b_row, column: shape.b_column };
-        let c = Matrix { first: Place(c.at(i * shape.c_batch)), row: shape.c_row, column: shape.c_column };
+impl ProductShape {
+    /// Product `i` of the batch, of factors and a result that begin here.
+    fn matrices<T>(&self, i: u64, a: Place<T>, b: Place<T>, c: Place<T>) -> Matrices<T> {
+        let (ProductShape { m, n, k, .. }, i) = (*self, i as i64);
+        let a = Matrix { first: Place(a.at(i * self.a_batch)), row: self.a_row, column: self.a_column };
+        let b = Matrix { first: Place(b.at(i * self.b_batch)), row: self.b_row, column: self.b_column };
+        let c = Matrix { first: Place(c.at(i * self.c_batch)), row: self.c_row, column: self.c_column };
         // As if the rows of c were without gaps: else transpose all. A single row or column has no stride.
         let by_columns = if m == 1 || n == 1 { n == 1 } else { c.column.abs() > c.row.abs() };
         if by_columns {
@@ -201,48 +205,92 @@ pub unsafe fn product<T: Element>(context: &Context, shape: &ProductShape, a: *c
         } else {
             Matrices { m, n, k, a, b, c }
         }
-    };
-    let first = matrices(0);
+    }
+}
+
+/// What [`product`] needs for elements of so many bytes.
+pub fn room(shape: &ProductShape, element_bytes: u64) -> Room {
+    if shape.m == 0 || shape.n == 0 || shape.batch == 0 {
+        return Room::default();
+    }
+    let nowhere = Place(std::ptr::null_mut::<u8>());
+    let first = shape.matrices(0, nowhere, nowhere, nowhere);
+    let all_work = first.work().saturating_mul(shape.batch);
+    let largest = if all_work <= BLOCK_WORK { first } else { Blocks::new(&first, all_work).part(&first, 0) };
+    block_room(&largest, element_bytes)
+}
+
+/// What a block and all smaller ones with its strides need; so [`products`], which needs what the largest of them may.
+pub(crate) fn block_room<T>(block: &Matrices<T>, element_bytes: u64) -> Room {
+    let Matrices { m, n, k, .. } = *block;
+    if is_small(m, n, k) {
+        return Room::default();
+    }
+    let worker = if block.has_columns() { n * k * element_bytes } else { 0 };
+    Room { call: 0, worker, packing: packing_bytes(m, n, k, element_bytes) }
+}
+
+/// At most what `gemm` packs of the factors of a product at a time: both, with rows and columns to whole register tiles.
+pub(crate) fn packing_bytes(m: u64, n: u64, k: u64, element_bytes: u64) -> u64 {
+    (m.next_multiple_of(BLOCK_STEP) + n.next_multiple_of(BLOCK_STEP)) * k * element_bytes
+}
+
+/// c = a b, overwritten.
+///
+/// # Safety
+/// The matrices lie behind the pointers as the shape says, c apart from a and b; the workers have the scratch of [`room`].
+pub unsafe fn product<T: Element>(context: &Context, shape: &ProductShape, a: *const T, b: *const T, c: *mut T) {
+    let ProductShape { m, n, batch, .. } = *shape;
+    if m == 0 || n == 0 || batch == 0 {
+        return;
+    }
+    debug_assert!(room(shape, size_of::<T>() as u64).worker <= context.scratch_bytes() as u64, "{shape:?}");
+    let (a, b, c) = (Place(a.cast_mut()), Place(b.cast_mut()), Place(c));
+    let first = shape.matrices(0, a, b, c);
     let all_work = first.work().saturating_mul(batch);
     if all_work <= BLOCK_WORK {
         for i in 0..batch {
             // SAFETY: the caller's promise.
-            unsafe { block(&matrices(i)) };
+            unsafe { block(&shape.matrices(i, a, b, c), context.scratch()) };
         }
         return;
     }
     let blocks = Blocks::new(&first, all_work);
     let grain = (BLOCK_WORK / first.work().max(1)).max(1);
-    context.parallel(batch * blocks.count(), grain, &|begin, end, _| {
+    context.parallel(batch * blocks.count(), grain, &|begin, end, scratch| {
         for i in begin..end {
+            let matrices = shape.matrices(i / blocks.count(), a, b, c);
             // SAFETY: the caller's promise; blocks of c are separate.
-            unsafe { block(&blocks.part(&matrices(i / blocks.count()), i % blocks.count())) };
+            unsafe { block(&blocks.part(&matrices, i % blocks.count()), scratch) };
         }
     });
 }
 
-/// Several products of any sizes as one job.
+/// Several products of any sizes as one job: `of` gives each, and `ends` has a place for each, which is overwritten.
 ///
 /// # Safety
 /// As for [`product`]; the results lie apart.
-pub(crate) unsafe fn products<T: Element>(context: &Context, all: &[Matrices<T>]) {
-    let all_work = all.iter().map(Matrices::work).fold(0, u64::saturating_add);
-    let cut: Vec<Blocks> = all.iter().map(|matrices| Blocks::new(matrices, all_work)).collect();
+pub(crate) unsafe fn products<T: Element>(
+    context: &Context,
+    ends: &mut [u64],
+    of: &(dyn Fn(usize) -> Matrices<T> + Sync),
+) {
+    let all_work = (0..ends.len()).map(|index| of(index).work()).fold(0, u64::saturating_add);
     let mut count = 0;
-    let ends: Vec<u64> = cut
-        .iter()
-        .map(|blocks| {
-            count += blocks.count();
-            count
-        })
-        .collect();
+    for (index, end) in ends.iter_mut().enumerate() {
+        count += Blocks::new(&of(index), all_work).count();
+        *end = count;
+    }
+    let ends = &*ends;
     let grain = if all_work <= BLOCK_WORK { count } else { 1 };
-    context.parallel(count, grain, &|begin, end, _| {
+    context.parallel(count, grain, &|begin, end, scratch| {
         for i in begin..end {
             let index = ends.partition_point(|end| *end <= i);
-            let first = ends[index] - cut[index].count();
+            let matrices = of(index);
+            let blocks = Blocks::new(&matrices, all_work);
+            let first = ends[index] - blocks.count();
             // SAFETY: the caller's promise; blocks of c are separate.
-            unsafe { block(&cut[index].part(&all[index], i - first)) };
+            unsafe { block(&blocks.part(&matrices, i - first), scratch) };
         }
     });
 }
@@ -257,7 +305,7 @@ struct Blocks {
 
 impl Blocks {
     /// For a product that is a part of so much work.
-    fn new<T: Element>(matrices: &Matrices<T>, all_work: u64) -> Blocks {
+    fn new<T: Copy>(matrices: &Matrices<T>, all_work: u64) -> Blocks {
         let Matrices { m, n, k, b, .. } = *matrices;
         let block_work = (all_work / BLOCKS).clamp(BLOCK_WORK, LARGEST_BLOCK_WORK);
         let (rows, columns) = block_size(m, n, k, block_work, b.column != 1);
@@ -268,7 +316,7 @@ impl Blocks {
         self.down * self.across
     }
 
-    fn part<T: Element>(&self, whole: &Matrices<T>, index: u64) -> Matrices<T> {
+    fn part<T: Copy>(&self, whole: &Matrices<T>, index: u64) -> Matrices<T> {
         let (row, column) = (index / self.across * self.rows, index % self.across * self.columns);
         Matrices {
             m: self.rows.min(whole.m - row),
@@ -309,33 +357,24 @@ fn dot_rows() -> u64 {
     }
 }
 
-/// One block on this thread.
+/// One block on this thread, which has this scratch.
 ///
 /// # Safety
 /// As for [`product`].
-unsafe fn block<T: Element>(matrices: &Matrices<T>) {
-    let Matrices { m, n, k, a, b, c } = *matrices;
-    let are_dots = b.column != 1 && b.row == 1;
-    if are_dots && a.column == 1 && m <= dot_rows() {
+unsafe fn block<T: Element>(matrices: &Matrices<T>, scratch: *mut u8) {
+    let Matrices { m, n, k, a, mut b, c } = *matrices;
+    let are_few_dots = matrices.has_columns() && a.column == 1 && m <= dot_rows();
+    if are_few_dots || is_small(m, n, k) {
         // SAFETY: the caller's promise.
         unsafe { T::small(matrices) };
         return;
     }
-    if are_dots && m > FEW_ROWS && m * n * k > SMALL_WORK {
+    if matrices.has_columns() {
         // `gemm` is slow with rows of b that are columns in memory.
-        with_buffer((n * k) as usize, |buffer| {
-            // SAFETY: n columns of k elements without gaps; so many places.
-            unsafe { T::transpose(b.first.at(0), b.column, n as usize, k as usize, buffer) };
-            let b = Matrix { first: Place(buffer), row: n as i64, column: 1 };
-            // SAFETY: the caller's promise, and b's copy.
-            unsafe { block(&Matrices { m, n, k, a, b, c }) };
-        });
-        return;
-    }
-    if m <= FEW_ROWS || m * n * k <= SMALL_WORK {
-        // SAFETY: the caller's promise.
-        unsafe { T::small(matrices) };
-        return;
+        let copy = scratch.cast::<T>();
+        // SAFETY: n columns of k elements without gaps; so many places, by `block_room`.
+        unsafe { T::transpose(b.first.at(0), b.column, n as usize, k as usize, copy) };
+        b = Matrix { first: Place(copy), row: n as i64, column: 1 };
     }
     // SAFETY: the caller's promise.
     unsafe {
@@ -361,17 +400,6 @@ unsafe fn block<T: Element>(matrices: &Matrices<T>) {
             gemm::Parallelism::None,
         );
     }
-}
-
-/// Room for `n` elements that this thread keeps for the next time.
-fn with_buffer<T: Element>(n: usize, body: impl FnOnce(*mut T)) {
-    thread_local! {
-        static BUFFER: RefCell<Vec<f64>> = const { RefCell::new(vec![]) };
-    }
-    let mut buffer = BUFFER.take();
-    buffer.resize(buffer.len().max(n), 0.0);
-    body(buffer.as_mut_ptr().cast());
-    BUFFER.set(buffer);
 }
 
 /// A product by loops over tiles of c, each sum in the order of k.

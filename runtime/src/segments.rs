@@ -1,13 +1,25 @@
 //! Keys and runs of rows: histogram, stable counting sort, and products of each run of rows with a matrix of its own.
 //!
-//! Expects: pointers to as many elements as the sizes say, results apart from the operands.
+//! Expects: pointers to as many elements as the sizes say, results apart from the operands, and the [`Room`] that each
+//! routine asks for.
 //! Guarantees: any number of threads gives the same bits; whatever the counts are, nothing outside is read or written: a
 //! negative count is 0, and no run goes beyond the last row. The work of a product grows with its rows, not with its runs.
 //! Leaves out: fusing the look-up of rows into the products.
 
 use crate::pool::Context;
-use crate::product::{Element, Matrices, products};
+use crate::product::{Element, Matrices, block_room, products};
+use crate::room::Room;
 use std::ops::Range;
+
+/// A pointer that may go to another worker: workers read, or write separate places.
+struct Shared<T>(*mut T);
+// SAFETY: as the type says; see the uses.
+unsafe impl<T> Sync for Shared<T> {}
+impl<T> Shared<T> {
+    fn at(&self, offset: usize) -> *mut T {
+        self.0.wrapping_add(offset)
+    }
+}
 
 /// The bin that a key names.
 fn bin(key: i32, bins: usize) -> Option<usize> {
@@ -21,29 +33,27 @@ pub fn histogram(keys: &[i32], counts: &mut [i32]) {
     keys.iter().filter_map(|key| bin(*key, bins)).for_each(|bin| counts[bin] += 1);
 }
 
-/// The places of the keys in the order of their bins, then of the places; keys outside come last.
-pub fn counting_sort(keys: &[i32], bins: usize, places: &mut [i32]) {
-    let mut next = vec![0usize; bins + 1];
+/// What [`counting_sort`] needs: a number for each bin and one for the keys outside.
+pub fn counting_sort_room(bins: u64) -> Room {
+    Room { call: 4 * (bins + 1), ..Room::default() }
+}
+
+/// The places of the keys in the order of their bins, then of the places; keys outside come last. `next` has a place for
+/// each bin and one more, which are overwritten.
+pub fn counting_sort(keys: &[i32], next: &mut [u32], places: &mut [i32]) {
+    let bins = next.len() - 1;
+    next.fill(0);
     let slot = |key: i32| bin(key, bins).unwrap_or(bins);
     keys.iter().for_each(|key| next[slot(*key)] += 1);
     let mut begin = 0;
-    for count in &mut next {
+    for count in &mut *next {
         begin += std::mem::replace(count, begin);
     }
     for (place, key) in keys.iter().enumerate() {
         let next = &mut next[slot(*key)];
-        places[*next] = place as i32;
+        places[*next as usize] = place as i32;
         *next += 1;
     }
-}
-
-/// The rows of each run.
-fn runs(counts: &[i32], rows: usize) -> impl Iterator<Item = Range<usize>> {
-    let mut begin = 0;
-    counts.iter().map(move |count| {
-        let end = rows.min(begin + usize::try_from(*count).unwrap_or(0));
-        std::mem::replace(&mut begin, end)..end
-    })
 }
 
 /// Sizes of a product of runs of rows.
@@ -59,55 +69,104 @@ pub struct RowsShape {
     pub transposed: bool,
 }
 
+impl RowsShape {
+    /// The product of so many rows with one matrix.
+    fn product<T>(&self, rows: usize, from: *const T, matrix: *const T, result: *mut T) -> Matrices<T> {
+        let RowsShape { width, inner, transposed, .. } = *self;
+        let strides = if transposed { (width as i64, 1) } else { (1, inner as i64) };
+        Matrices::row_major([rows, width, inner], (from, (inner as i64, 1)), (matrix, strides), result)
+    }
+}
+
+/// The sum of `rows` outer products.
+fn outer_product<T>(rows: usize, [height, width]: [usize; 2], x: *const T, y: *const T, result: *mut T) -> Matrices<T> {
+    Matrices::row_major([height, width, rows], (x, (1, height as i64)), (y, (width as i64, 1)), result)
+}
+
+/// For each run two numbers in the memory of a call: where its rows end, and where its blocks do.
+const RUN_BYTES: u64 = 16;
+
+/// Writes where the rows of each run end; gives that, and the places for the other numbers.
+fn row_ends<'a>(counts: &[i32], rows: usize, memory: &'a mut [u64]) -> (&'a [u64], &'a mut [u64]) {
+    let (ends, others) = memory.split_at_mut(counts.len());
+    let mut begin = 0;
+    for (end, count) in ends.iter_mut().zip(counts) {
+        begin = (rows as u64).min(begin + u64::try_from(*count).unwrap_or(0));
+        *end = begin;
+    }
+    (ends, others)
+}
+
+/// The rows of a run.
+fn run(row_ends: &[u64], index: usize) -> Range<usize> {
+    let begin = index.checked_sub(1).map_or(0, |before| row_ends[before]);
+    begin as usize..row_ends[index] as usize
+}
+
+/// What [`matmul`] needs for so many runs and elements of so many bytes.
+pub fn matmul_room(runs: u64, shape: RowsShape, element_bytes: u64) -> Room {
+    let nowhere = std::ptr::null_mut::<u8>();
+    let largest = shape.product(shape.rows, nowhere, nowhere, nowhere);
+    Room { call: RUN_BYTES * runs, ..block_room(&largest, element_bytes) }
+}
+
 /// Each run of rows [rows, inner] times the transpose of its matrix, or, `transposed`, its matrix; zeros beyond the last run.
 ///
 /// # Safety
-/// As many elements as the shape says, and one matrix for each count.
+/// As many elements as the shape says, one matrix and two numbers of memory for each count; the workers have the scratch of
+/// [`matmul_room`].
 pub unsafe fn matmul<T: Element>(
     context: &Context,
     shape: RowsShape,
     (rows, matrices, counts): (*const T, *const T, &[i32]),
     result: *mut T,
+    memory: &mut [u64],
 ) {
-    let RowsShape { rows: n_rows, width, inner, transposed } = shape;
-    let strides = if transposed { (width as i64, 1) } else { (1, inner as i64) };
-    let mut all = Vec::with_capacity(counts.len());
-    let mut last = 0;
-    for (index, run) in runs(counts, n_rows).enumerate() {
-        last = run.end;
-        if !run.is_empty() {
-            let factor = (rows.wrapping_add(run.start * inner), (inner as i64, 1));
-            let matrix = (matrices.wrapping_add(index * width * inner), strides);
-            let target = result.wrapping_add(run.start * width);
-            all.push(Matrices::row_major([run.len(), width, inner], factor, matrix, target));
-        }
-    }
+    let RowsShape { rows: n_rows, width, inner, .. } = shape;
+    let (row_ends, block_ends) = row_ends(counts, n_rows, memory);
+    let last = row_ends.last().map_or(0, |end| *end as usize);
     for place in last * width..n_rows * width {
         // SAFETY: inside the result, beyond the last run.
         unsafe { result.add(place).write(T::ZERO) };
     }
+    let operands = (Shared(rows.cast_mut()), Shared(matrices.cast_mut()), Shared(result));
+    let of = |index: usize| {
+        let (run, (rows, matrices, result)) = (run(row_ends, index), &operands);
+        let (from, to) = (rows.at(run.start * inner), result.at(run.start * width));
+        shape.product(run.len(), from, matrices.at(index * width * inner), to)
+    };
     // SAFETY: the runs are separate rows of the result.
-    unsafe { products(context, &all) };
+    unsafe { products(context, block_ends, &of) };
+}
+
+/// What [`outer`] needs for so many runs and elements of so many bytes.
+pub fn outer_room(runs: u64, [rows, height, width]: [usize; 3], element_bytes: u64) -> Room {
+    let nowhere = std::ptr::null_mut::<u8>();
+    let largest = outer_product(rows, [height, width], nowhere, nowhere, nowhere);
+    Room { call: RUN_BYTES * runs, ..block_room(&largest, element_bytes) }
 }
 
 /// For each run of rows the sum of the outer products of x [rows, height] and y [rows, width].
 ///
 /// # Safety
-/// As many elements as the sizes say, and height * width places for each count.
+/// As many elements as the sizes say, height * width places of the result and two numbers of memory for each count; the
+/// workers have the scratch of [`outer_room`].
 pub unsafe fn outer<T: Element>(
     context: &Context,
     [rows, height, width]: [usize; 3],
     (x, y, counts): (*const T, *const T, &[i32]),
     result: *mut T,
+    memory: &mut [u64],
 ) {
-    let sums = runs(counts, rows).enumerate().map(|(index, run)| {
-        let left = (x.wrapping_add(run.start * height), (1, height as i64));
-        let right = (y.wrapping_add(run.start * width), (width as i64, 1));
-        Matrices::row_major([height, width, run.len()], left, right, result.wrapping_add(index * height * width))
-    });
-    let all: Vec<Matrices<T>> = sums.collect();
+    let (row_ends, block_ends) = row_ends(counts, rows, memory);
+    let operands = (Shared(x.cast_mut()), Shared(y.cast_mut()), Shared(result));
+    let of = |index: usize| {
+        let (run, (x, y, result)) = (run(row_ends, index), &operands);
+        let (left, right) = (x.at(run.start * height), y.at(run.start * width));
+        outer_product(run.len(), [height, width], left, right, result.at(index * height * width))
+    };
     // SAFETY: every run has its own part of the result.
-    unsafe { products(context, &all) };
+    unsafe { products(context, block_ends, &of) };
 }
 
 #[cfg(test)]
@@ -121,14 +180,14 @@ mod tests {
         histogram(&keys, &mut counts);
         assert_eq!(counts, [2, 0, 3]);
         let mut places = [9; 8];
-        counting_sort(&keys, 3, &mut places);
+        counting_sort(&keys, &mut [7; 4], &mut places);
         assert_eq!(places, [1, 5, 0, 3, 7, 2, 4, 6]);
         let mut inverse = [9; 8];
-        counting_sort(&places, 8, &mut inverse);
+        counting_sort(&places, &mut [7; 9], &mut inverse);
         assert!(places.iter().enumerate().all(|(rank, place)| inverse[*place as usize] == rank as i32));
-        counting_sort(&[], 0, &mut []);
+        counting_sort(&[], &mut [7], &mut []);
         let mut places = [9; 2];
-        counting_sort(&[5, -5], 0, &mut places);
+        counting_sort(&[5, -5], &mut [7], &mut places);
         assert_eq!(places, [0, 1]);
     }
 
@@ -140,15 +199,28 @@ mod tests {
 
     /// Both products of a shape against plain sums, and one thread against four.
     fn check(counts: &[i32], rows: usize, width: usize, inner: usize) {
-        let (n, one, four) = (counts.len(), Context::new(1, 0), Context::new(4, 0));
+        let n = counts.len();
+        let shapes = [false, true].map(|transposed| RowsShape { rows, width, inner, transposed });
+        let rooms = shapes.map(|shape| matmul_room(n as u64, shape, 8));
+        let room = rooms.into_iter().fold(outer_room(n as u64, [rows, width, inner], 8), Room::max);
+        let [one, four] = [1, 4].map(|threads| Context::new(threads, room.worker as usize));
+        let mut memory = vec![u64::MAX; room.call as usize / 8];
         let (a, w) = (numbers(rows * inner, 1), numbers(n * width * inner, 5));
-        let segments: Vec<Range<usize>> = runs(counts, rows).collect();
-        for transposed in [false, true] {
-            let shape = RowsShape { rows, width, inner, transposed };
+        let mut begin = 0;
+        let segments: Vec<Range<usize>> = counts
+            .iter()
+            .map(|count| {
+                let end = rows.min(begin + usize::try_from(*count).unwrap_or(0));
+                std::mem::replace(&mut begin, end)..end
+            })
+            .collect();
+        for shape in shapes {
+            let transposed = shape.transposed;
             let [found, again] = [&one, &four].map(|context| {
                 let mut result = vec![f64::NAN; rows * width];
-                // SAFETY: sizes as the shape says.
-                unsafe { matmul(context, shape, (a.as_ptr(), w.as_ptr(), counts), result.as_mut_ptr()) };
+                let operands = (a.as_ptr(), w.as_ptr(), counts);
+                // SAFETY: sizes as the shape says, room as asked for.
+                unsafe { matmul(context, shape, operands, result.as_mut_ptr(), &mut memory) };
                 result
             });
             assert!(found.iter().zip(&again).all(|(x, y)| x.to_bits() == y.to_bits()), "threads change bits");
@@ -168,8 +240,9 @@ mod tests {
         let g = numbers(rows * width, 11);
         let [found, again] = [&one, &four].map(|context| {
             let mut result = vec![f64::NAN; n * width * inner];
-            // SAFETY: sizes as they say.
-            unsafe { outer(context, [rows, width, inner], (g.as_ptr(), a.as_ptr(), counts), result.as_mut_ptr()) };
+            let operands = (g.as_ptr(), a.as_ptr(), counts);
+            // SAFETY: sizes as they say, room as asked for.
+            unsafe { outer(context, [rows, width, inner], operands, result.as_mut_ptr(), &mut memory) };
             result
         });
         assert!(found.iter().zip(&again).all(|(x, y)| x.to_bits() == y.to_bits()), "threads change bits");

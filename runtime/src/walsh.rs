@@ -3,7 +3,8 @@
 //! Expects: block sides that are powers of two with at most [`MOST_PLACES`] places together; distinct kept functions
 //! inside the block; for mirrored padding a grid that has the places that are mirrored.
 //! Guarantees: additions, subtractions and one multiplication by 1 / sqrt(places), in an order that depends on the shape
-//! alone: the same bits on every engine and with any number of threads. The vector is the inner axis of all work.
+//! alone: the same bits on every engine and with any number of threads. The vector is the inner axis of all work. Nothing is
+//! allocated: lists are as long as the largest block needs.
 //! Leaves out: which functions are kept, and why.
 
 use crate::engine::for_engines;
@@ -26,7 +27,7 @@ type Slot<T> = [T; LANES];
 /// What is transformed: `batch` grids of `grid` places, each a vector of `channels` numbers, in blocks of `block` places.
 /// Each axis is padded to whole blocks at both ends, the odd place before it: by its mirror image without the edge, or by
 /// zeros.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Number of grids.
     pub batch: usize,
@@ -51,22 +52,46 @@ enum Kept {
 /// One butterfly: the sum goes to the first slot, the difference to the second.
 #[derive(Clone, Copy)]
 struct Butterfly {
-    first: usize,
-    second: usize,
+    first: u8,
+    second: u8,
     kept: Kept,
 }
+
+/// At most so many of something: a list that lies where it is declared.
+struct List<T, const N: usize> {
+    items: [T; N],
+    count: usize,
+}
+
+impl<T: Copy, const N: usize> List<T, N> {
+    fn new(filler: T) -> List<T, N> {
+        List { items: [filler; N], count: 0 }
+    }
+
+    fn push(&mut self, item: T) {
+        self.items[self.count] = item;
+        self.count += 1;
+    }
+
+    fn as_slice(&self) -> &[T] {
+        &self.items[..self.count]
+    }
+}
+
+/// Half of the places for each time that their number can be halved.
+const MOST_BUTTERFLIES: usize = MOST_PLACES / 2 * MOST_PLACES.ilog2() as usize;
+
+type Butterflies = List<Butterfly, MOST_BUTTERFLIES>;
 
 /// A transform that is ready to run.
 struct Transform {
     shape: Shape,
     /// Whole blocks along each axis.
     blocks: [usize; 2],
-    /// For each axis and padded place the place of the grid; `None` for a zero.
-    sources: [Vec<Option<usize>>; 2],
     /// The transform of one block in place; what no kept function needs is left out.
-    butterflies: Vec<Butterfly>,
+    butterflies: Butterflies,
     /// Where the kept coefficients lie afterwards.
-    kept: Vec<usize>,
+    kept: List<u8, MOST_PLACES>,
 }
 
 /// The row of the natural-order Hadamard matrix of an order that changes its sign so many times.
@@ -76,12 +101,12 @@ fn natural_index(sign_changes: usize, order: usize) -> usize {
 }
 
 /// The butterflies of a line of slots; `needed` says for each natural index whether its coefficient is.
-fn line(needed: &[bool], first: usize, stride: usize, butterflies: &mut Vec<Butterfly>) {
+fn line(needed: &[bool], first: usize, stride: usize, butterflies: &mut Butterflies) {
     let mut distance = 1;
     while distance < needed.len() {
         // After a stage the low bits of an index name a frequency, the others still a place.
         let low = 2 * distance - 1;
-        let mut wanted = vec![false; 2 * distance];
+        let mut wanted = [false; MOST_PLACES];
         needed.iter().enumerate().filter(|(_, needed)| **needed).for_each(|(index, _)| wanted[index & low] = true);
         for index in (0..needed.len()).filter(|index| index & distance == 0) {
             let kept = match (wanted[index & low], wanted[(index + distance) & low]) {
@@ -90,11 +115,8 @@ fn line(needed: &[bool], first: usize, stride: usize, butterflies: &mut Vec<Butt
                 (false, true) => Kept::Difference,
                 (true, true) => Kept::Both,
             };
-            butterflies.push(Butterfly {
-                first: first + index * stride,
-                second: first + (index + distance) * stride,
-                kept,
-            });
+            let slot = |index: usize| (first + index * stride) as u8;
+            butterflies.push(Butterfly { first: slot(index), second: slot(index + distance), kept });
         }
         distance *= 2;
     }
@@ -103,24 +125,27 @@ fn line(needed: &[bool], first: usize, stride: usize, butterflies: &mut Vec<Butt
 impl Transform {
     fn new(shape: Shape, rows: &[u64], columns: &[u64]) -> Transform {
         let [height, width] = shape.block;
-        let natural: Vec<[usize; 2]> = rows
-            .iter()
-            .zip(columns)
-            .map(|(row, column)| [natural_index(*row as usize, height), natural_index(*column as usize, width)])
-            .collect();
-        let mut butterflies = Vec::new();
-        let needed_rows: Vec<bool> = (0..height).map(|row| natural.iter().any(|kept| kept[0] == row)).collect();
+        // For each place of a block whether its coefficient is kept.
+        let mut needed = [false; MOST_PLACES];
+        let mut kept = List::new(0);
+        for (row, column) in rows.iter().zip(columns) {
+            let place = natural_index(*row as usize, height) * width + natural_index(*column as usize, width);
+            needed[place] = true;
+            kept.push(place as u8);
+        }
+        let mut needed_rows = [false; MOST_PLACES];
+        for (row, needed_row) in needed_rows.iter_mut().enumerate().take(height) {
+            *needed_row = needed[row * width..][..width].contains(&true);
+        }
+        let mut butterflies = List::new(Butterfly { first: 0, second: 0, kept: Kept::Both });
         for column in 0..width {
-            line(&needed_rows, column, width, &mut butterflies);
+            line(&needed_rows[..height], column, width, &mut butterflies);
         }
         for row in (0..height).filter(|row| needed_rows[*row]) {
-            let needed: Vec<bool> = (0..width).map(|column| natural.contains(&[row, column])).collect();
-            line(&needed, row * width, 1, &mut butterflies);
+            line(&needed[row * width..][..width], row * width, 1, &mut butterflies);
         }
         let blocks = [0, 1].map(|axis| shape.grid[axis].div_ceil(shape.block[axis]));
-        let sources = [0, 1].map(|axis| sources(shape.grid[axis], shape.block[axis], shape.mirror));
-        let kept = natural.iter().map(|[row, column]| row * width + column).collect();
-        Transform { shape, blocks, sources, butterflies, kept }
+        Transform { shape, blocks, butterflies, kept }
     }
 
     /// Blocks of one grid.
@@ -136,26 +161,28 @@ impl Transform {
     /// For each slot of a block the place of its vector in the grid, in elements.
     fn places(&self, block: usize) -> impl Iterator<Item = Option<usize>> + '_ {
         let [height, width] = self.shape.block;
-        let rows = &self.sources[0][block / self.blocks[1] * height..][..height];
-        let columns = &self.sources[1][block % self.blocks[1] * width..][..width];
-        rows.iter().flat_map(move |row| {
-            columns.iter().map(move |column| Some(((*row)? * self.shape.grid[1] + (*column)?) * self.shape.channels))
+        let [first_row, first_column] = [block / self.blocks[1] * height, block % self.blocks[1] * width];
+        let Shape { grid, block, mirror, channels, .. } = self.shape;
+        (first_row..first_row + height).flat_map(move |row| {
+            let row = source(row, grid[0], block[0], mirror);
+            (first_column..first_column + width).map(move |column| {
+                let column = source(column, grid[1], block[1], mirror);
+                Some((row? * grid[1] + column?) * channels)
+            })
         })
     }
 }
 
-/// For each padded place of an axis the place that it shows.
-fn sources(size: usize, block: usize, mirror: bool) -> Vec<Option<usize>> {
-    let padded = size.next_multiple_of(block);
-    let before = (padded - size).div_ceil(2);
-    (0..padded)
-        .map(|at| match at.checked_sub(before) {
-            Some(place) if place < size => Some(place),
-            Some(place) if mirror => Some(2 * (size - 1) - place),
-            None if mirror => Some(before - at),
-            _ => None,
-        })
-        .collect()
+/// The place of an axis that a padded place shows; `None` for a zero.
+#[inline(always)]
+fn source(at: usize, size: usize, block: usize, mirror: bool) -> Option<usize> {
+    let before = (size.next_multiple_of(block) - size).div_ceil(2);
+    match at.checked_sub(before) {
+        Some(place) if place < size => Some(place),
+        Some(place) if mirror => Some(2 * (size - 1) - place),
+        None if mirror => Some(before - at),
+        _ => None,
+    }
 }
 
 /// A float type that transforms work on.
@@ -312,17 +339,18 @@ unsafe fn forward<T: Lane>(transform: &Transform, from: *const T, to: *mut T, be
                         None => *slots.add(slot) = [T::default(); LANES],
                     }
                 }
-                for butterfly in &transform.butterflies {
-                    let (a, b) = (&mut *slots.add(butterfly.first), &mut *slots.add(butterfly.second));
+                for butterfly in transform.butterflies.as_slice() {
+                    let (a, b) =
+                        (&mut *slots.add(usize::from(butterfly.first)), &mut *slots.add(usize::from(butterfly.second)));
                     match butterfly.kept {
                         Kept::Sum => each(a, b, |a, b| *a += *b),
                         Kept::Difference => each(a, b, |a, b| *b = *a - *b),
                         Kept::Both => each(a, b, |a, b| (*a, *b) = (*a + *b, *a - *b)),
                     }
                 }
-                let to = to.add(block * transform.kept.len() * channels + first);
-                for (index, slot) in transform.kept.iter().enumerate() {
-                    let slot = &mut *slots.add(*slot);
+                let to = to.add(block * transform.kept.count * channels + first);
+                for (index, slot) in transform.kept.as_slice().iter().enumerate() {
+                    let slot = &mut *slots.add(usize::from(*slot));
                     slot.iter_mut().for_each(|value| *value = *value * scale);
                     std::ptr::copy_nonoverlapping(slot.as_ptr(), to.add(index * channels), width);
                 }
@@ -353,14 +381,14 @@ unsafe fn adjoint<T: Lane>(transform: &Transform, from: *const T, to: *mut T, be
             // SAFETY: coefficients of this block, slots of this block, places of this grid. The butterflies write every
             // slot before it is read: it is kept, or one of them made it from slots that were.
             unsafe {
-                let from = from.add(block * transform.kept.len() * channels + first);
-                for (index, slot) in transform.kept.iter().enumerate() {
-                    let slot = slots.add(*slot);
+                let from = from.add(block * transform.kept.count * channels + first);
+                for (index, slot) in transform.kept.as_slice().iter().enumerate() {
+                    let slot = slots.add(usize::from(*slot));
                     load(slot, from.add(index * channels), width);
                     (*slot).iter_mut().for_each(|value| *value = *value * scale);
                 }
-                for butterfly in transform.butterflies.iter().rev() {
-                    let (a, b) = (slots.add(butterfly.first), slots.add(butterfly.second));
+                for butterfly in transform.butterflies.as_slice().iter().rev() {
+                    let (a, b) = (slots.add(usize::from(butterfly.first)), slots.add(usize::from(butterfly.second)));
                     match butterfly.kept {
                         Kept::Sum => *b = *a,
                         Kept::Difference => {
@@ -500,7 +528,7 @@ mod tests {
                 let context = Context::new(2, 64);
                 // SAFETY: tensors of these sizes.
                 unsafe {
-                    block_wht(&context, shape.clone(), &rows, &columns, x.as_ptr(), forward.as_mut_ptr());
+                    block_wht(&context, shape, &rows, &columns, x.as_ptr(), forward.as_mut_ptr());
                     block_wht_t(&context, shape, &rows, &columns, s.as_ptr(), back.as_mut_ptr());
                 }
                 for image in 0..batch {
@@ -525,7 +553,7 @@ mod tests {
     fn engines_and_threads_give_the_same_bits() {
         for case in CASES {
             let (shape, rows, columns) = parts(case, 5, 70);
-            let prepared = Prepared(Transform::new(shape.clone(), &rows, &columns));
+            let prepared = Prepared(Transform::new(shape, &rows, &columns));
             let blocks = 5 * prepared.0.blocks_each();
             let grids = if shape.mirror { 5 } else { blocks };
             let elements = 5 * prepared.0.grid_elements();
@@ -548,8 +576,8 @@ mod tests {
                 let (mut forward, mut back) = empty();
                 // SAFETY: tensors of these sizes.
                 unsafe {
-                    block_wht(&context, shape.clone(), &rows, &columns, x.as_ptr(), forward.as_mut_ptr());
-                    block_wht_t(&context, shape.clone(), &rows, &columns, s.as_ptr(), back.as_mut_ptr());
+                    block_wht(&context, shape, &rows, &columns, x.as_ptr(), forward.as_mut_ptr());
+                    block_wht_t(&context, shape, &rows, &columns, s.as_ptr(), back.as_mut_ptr());
                 }
                 results.push((forward, back));
             }

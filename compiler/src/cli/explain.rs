@@ -13,7 +13,7 @@ use bpc::codegen::backend::Backend;
 use bpc::differentiate::differentiate;
 use bpc::egraph::{self, Limits, report};
 use bpc::kernel::ir::{Buffer, BufferRole, Program, Step};
-use bpc::kernel::{plan, schedule};
+use bpc::kernel::{library, plan, schedule};
 use bpc::lower::{Derivatives, Site};
 use bpc::pipeline::Compilation;
 use bpc::{Model, measure};
@@ -286,10 +286,20 @@ fn memory(program: &Program) -> String {
         vec![
             "workspace".to_string(),
             bytes(program.workspace_bytes),
-            "everything between data and outputs".to_string(),
+            "memory of routines, and everything between data and outputs".to_string(),
+        ],
+        vec![
+            "each worker".to_string(),
+            bytes(Host.scratch_bytes(program)),
+            "scratch of kernels and routines".to_string(),
         ],
         vec!["tensors".to_string(), bytes(tensors), "data and outputs, where the caller has them".to_string()],
     ];
+    let packing = library::room(program).packing;
+    if packing > 0 {
+        let what = "at most, for each worker: what the gemm library packs while a product runs";
+        rows.push(vec!["packing".to_string(), bytes(packing), what.to_string()]);
+    }
     let Some(step) = program.steps.get(peak.step) else {
         return format!("Memory\n{}", table("lrl", &rows));
     };

@@ -29,7 +29,7 @@ pub enum OpClass {
     View,
     /// Over axes, which stay with size 1.
     Reduction,
-    /// A runtime routine computes it, from whole row-major tensors to one: the row of `codegen::library` names it.
+    /// A runtime routine computes it, from whole row-major tensors to one: the row of `kernel::library` names it.
     Library,
     /// Everything else that computes.
     Other,

@@ -6,6 +6,7 @@
 //! Leaves out: how a backend vectorises; it may choose any order of independent iterations, but sums follow
 //! [`Reduction`]'s order.
 
+use super::library::{self, Routine};
 use crate::ir::types::{Dtype, Literal, TensorType};
 use cranelift_entity::{PrimaryMap, entity_impl};
 
@@ -258,7 +259,8 @@ pub struct Store {
     pub value: ValueId,
 }
 
-/// An operation of class `Library` on whole row-major buffers, none of which is the result.
+/// An operation of class `Library` on whole row-major buffers, none of which is the result; [`super::library`] has its
+/// routine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     /// What is computed, as the op table says.
@@ -267,6 +269,15 @@ pub struct Call {
     pub operands: Vec<(BufferId, TensorType)>,
     /// Every element is written.
     pub result: BufferId,
+    /// The memory that the routine works in, of its own: `None` where it needs none.
+    pub memory: Option<BufferId>,
+}
+
+impl Call {
+    /// The routine that computes it.
+    pub fn routine(&self) -> Routine {
+        library::routine(&self.op, &self.operands.iter().map(|(_, ty)| ty).collect::<Vec<_>>())
+    }
 }
 
 /// c = a b for each index of `batch`, f32 or f64: c[m, n] = sum over k of a[m, k] b[k, n].
@@ -565,7 +576,10 @@ impl Step {
             Step::Product(product) => {
                 vec![&mut product.a.buffer, &mut product.b.buffer, &mut product.c.buffer]
             }
-            Step::Call(call) => call.operands.iter_mut().map(|(buffer, _)| buffer).chain([&mut call.result]).collect(),
+            Step::Call(call) => {
+                let operands = call.operands.iter_mut().map(|(buffer, _)| buffer);
+                operands.chain([&mut call.result]).chain(&mut call.memory).collect()
+            }
             Step::Repeat(repeat) => {
                 let pairs = [&mut repeat.sequences, &mut repeat.initial, &mut repeat.stacks, &mut repeat.advance];
                 let mut all: Vec<&mut BufferId> =
@@ -598,6 +612,7 @@ impl Step {
             Step::Call(call) => {
                 reads.extend(call.operands.iter().map(|(buffer, _)| *buffer));
                 writes.push(call.result);
+                writes.extend(call.memory);
             }
             Step::Repeat(repeat) => {
                 for (first, carry) in repeat.initial.iter().chain(&repeat.advance) {

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod fuse;
 pub mod in_place;
 pub mod ir;
+pub mod library;
 pub mod march;
 pub mod memory;
 pub mod plan;

@@ -166,7 +166,10 @@ impl<'a> Builder<'a> {
                     .iter()
                     .map(|operand| Ok((self.materialise(*operand)?, self.region.tensor(*operand).clone())))
                     .collect();
-                self.steps.push(Step::Call(Call { op: op.clone(), operands: operands?, result: buffer }));
+                let mut call = Call { op: op.clone(), operands: operands?, result: buffer, memory: None };
+                let bytes = call.routine().room.call;
+                call.memory = (bytes > 0).then(|| self.temporary(TensorType::new(Dtype::U32, [bytes.div_ceil(4)])));
+                self.steps.push(Step::Call(call));
                 Ok(())
             }
             Op::Concat { axis } => {

@@ -126,8 +126,19 @@ fn call(program: &Program, call: &Call, written: &BTreeSet<BufferId>) -> Result<
     }
     let types: Vec<Type> = call.operands.iter().map(|(_, ty)| Type::Tensor(ty.clone())).collect();
     match call.op.infer(&types.iter().collect::<Vec<_>>())? {
-        Type::Tensor(ty) => holds(program, call.result, &ty),
-        Type::Tuple(_) => Err("its result is a tuple".to_string()),
+        Type::Tensor(ty) => holds(program, call.result, &ty)?,
+        Type::Tuple(_) => return Err("its result is a tuple".to_string()),
+    }
+    let (needed, given) =
+        (call.routine().room.call, call.memory.map_or(0, |memory| program.buffers[memory].ty.bytes()));
+    if given < needed {
+        return Err(format!("its routine works in {needed} bytes and gets {given}"));
+    }
+    match call.memory {
+        Some(memory) if memory == call.result || call.operands.iter().any(|(operand, _)| *operand == memory) => {
+            Err(format!("{memory} is an operand or the result, and the memory that its routine works in"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -119,7 +119,7 @@ fn whole_numbers_are_scattered() {
     let wide = case.given(Dtype::I64, &[3], &[-1i64; 3]);
     for (rows, updates, result) in [(2, updates, narrow), (3, wide_updates, wide)] {
         let operands = [indices, updates].map(|buffer| (buffer, case.program.buffers[buffer].ty.clone())).to_vec();
-        case.program.steps.push(Step::Call(Call { op: Op::ScatterAdd { rows }, operands, result }));
+        case.program.steps.push(Step::Call(Call { op: Op::ScatterAdd { rows }, operands, result, memory: None }));
     }
     case.run(1);
     assert_bits("i32", &case.get(narrow), &[i32::MAX, 6, 8, 10]);

@@ -8,7 +8,8 @@ use super::Shared;
 use super::pack::{WORD, pack_row};
 use crate::engine::Engine;
 use crate::pool::Context;
-use std::cell::RefCell;
+use crate::room::Room;
+use std::sync::OnceLock;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,25 +51,27 @@ const ROWS: usize = 4;
 /// Rows of the first factor of one job.
 const JOB_ROWS: usize = 1024;
 
-thread_local! {
-    static ROW_WORDS: RefCell<Vec<u64>> = const { RefCell::new(vec![]) };
-    static PANEL_WORDS: RefCell<Vec<u64>> = const { RefCell::new(vec![]) };
+/// What [`count`] needs: packed rows of x for all, and a panel of rows of w for each worker.
+pub fn count_room(rows: u64, inner: u64) -> Room {
+    let words = inner.div_ceil(WORD as u64);
+    Room { call: 8 * rows * words, worker: 8 * words * PANEL as u64, packing: 0 }
 }
 
 /// result[r, c] = how often the gate is true of x[r, i] and w[c, i], for i in 0..inner.
 ///
 /// # Safety
-/// `rows * inner` bytes at `x`, `columns * inner` at `w`, `rows * columns` places at `result`.
+/// `rows * inner` bytes at `x`, `columns * inner` at `w`, `rows * columns` places at `result`, and at `packed` the memory
+/// for the call of [`count_room`], whose scratch the workers have.
 pub unsafe fn count(
     context: &Context,
     gate: Gate,
     (rows, columns, inner): (usize, usize, usize),
-    x: *const u8,
-    w: *const u8,
+    (x, w): (*const u8, *const u8),
     result: *mut i32,
+    packed: *mut u64,
 ) {
     // SAFETY: the machine has its best engine; the caller's promise.
-    unsafe { count_on(Code::best(), context, gate, (rows, columns, inner), x, w, result) }
+    unsafe { count_on(Code::best(), context, gate, (rows, columns, inner), (x, w), result, packed) }
 }
 
 /// # Safety
@@ -78,18 +81,17 @@ pub(super) unsafe fn count_on(
     context: &Context,
     gate: Gate,
     (rows, columns, inner): (usize, usize, usize),
-    x: *const u8,
-    w: *const u8,
+    (x, w): (*const u8, *const u8),
     result: *mut i32,
+    packed: *mut u64,
 ) {
     if rows == 0 || columns == 0 {
         return;
     }
     let words = inner.div_ceil(WORD);
-    let mut packed = ROW_WORDS.take();
-    packed.resize(packed.len().max(rows * words), 0);
+    debug_assert!(count_room(rows as u64, inner as u64).worker <= context.scratch_bytes() as u64);
     let (x, w, result) = (Shared(x.cast_mut()), Shared(w.cast_mut()), Shared(result));
-    let target = Shared(packed.as_mut_ptr());
+    let target = Shared(packed);
     context.parallel(rows as u64, 256, &|begin, end, _| {
         for row in begin as usize..end as usize {
             // SAFETY: one row of x, and its words, which are those of no other job.
@@ -103,13 +105,15 @@ pub(super) unsafe fn count_on(
         }
     });
     let (panels, parts) = (columns.div_ceil(PANEL), rows.div_ceil(JOB_ROWS));
-    context.parallel((panels * parts) as u64, 1, &|begin, end, _| {
+    context.parallel((panels * parts) as u64, 1, &|begin, end, scratch| {
         for job in begin as usize..end as usize {
             let (first, row) = (job / parts * PANEL, job % parts * JOB_ROWS);
             let width = PANEL.min(columns - first);
-            let mut panel = PANEL_WORDS.take();
-            panel.clear();
-            panel.resize(words.max(1) * PANEL, 0);
+            // SAFETY: so many words of scratch, which is aligned; zeros are words.
+            let panel = unsafe {
+                std::ptr::write_bytes(scratch, 0, 8 * words * PANEL);
+                std::slice::from_raw_parts_mut(scratch.cast::<u64>(), words * PANEL)
+            };
             // Rows of no bits fill no word.
             for column in 0..if words == 0 { 0 } else { width } {
                 // SAFETY: one row of w.
@@ -129,10 +133,8 @@ pub(super) unsafe fn count_on(
             };
             // SAFETY: rows and columns lie inside; the machine can run the code, as the caller promises.
             unsafe { code.run(&tile) };
-            PANEL_WORDS.set(panel);
         }
     });
-    ROW_WORDS.set(packed);
 }
 
 /// The rows of one job against one panel.
@@ -161,7 +163,8 @@ pub(super) enum Code {
 
 impl Code {
     pub(super) fn best() -> Code {
-        Code::available().pop().unwrap_or(Code::Engine(Engine::Portable))
+        static BEST: OnceLock<Code> = OnceLock::new();
+        *BEST.get_or_init(|| Code::available().pop().unwrap_or(Code::Engine(Engine::Portable)))
     }
 
     /// Those of this machine, worst first.

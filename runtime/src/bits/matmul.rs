@@ -8,16 +8,18 @@
 use super::Shared;
 use crate::engine::for_engines;
 use crate::pool::Context;
-use crate::product::Element;
-use std::cell::RefCell;
+use crate::product::{Element, packing_bytes};
+use crate::room::Room;
 
 /// Rows of bits in one block: so many terms of a sum are added at a time.
 const BLOCK_ROWS: usize = 1024;
 /// Columns of bits in one block.
 const BLOCK_COLUMNS: usize = 240;
 
-thread_local! {
-    static BLOCK: RefCell<Vec<f64>> = const { RefCell::new(vec![]) };
+/// What [`matmul`] needs for numbers of so many bytes: a block of numbers for each worker.
+pub fn matmul_room(rows: u64, columns: u64, inner: u64, number_bytes: u64) -> Room {
+    let (depth, width) = (inner.min(BLOCK_ROWS as u64), columns.min(BLOCK_COLUMNS as u64));
+    Room { call: 0, worker: depth * width * number_bytes, packing: packing_bytes(rows, width, depth, number_bytes) }
 }
 
 /// A float that bits can become.
@@ -64,7 +66,8 @@ number!(f64, decode_f64 decode_f64_on);
 /// result[r, c] = sum over i of z[r, i] times (`on` where bits[i, c] is true, else `off`).
 ///
 /// # Safety
-/// `rows * inner` numbers at `z`, `inner * columns` bytes at `bits`, `rows * columns` places at `result`.
+/// `rows * inner` numbers at `z`, `inner * columns` bytes at `bits`, `rows * columns` places at `result`; the workers have
+/// the scratch of [`matmul_room`].
 pub unsafe fn matmul<T: Number>(
     context: &Context,
     (rows, columns, inner): (usize, usize, usize),
@@ -77,10 +80,10 @@ pub unsafe fn matmul<T: Number>(
         return;
     }
     let (z, bits, result) = (Shared(z.cast_mut()), Shared(bits.cast_mut()), Shared(result));
-    context.parallel(columns.div_ceil(BLOCK_COLUMNS) as u64, 1, &|begin, end, _| {
-        let mut block = BLOCK.take();
-        block.resize(block.len().max(BLOCK_ROWS * BLOCK_COLUMNS), 0.0);
-        let decoded = block.as_mut_ptr().cast::<T>();
+    let needed = matmul_room(rows as u64, columns as u64, inner as u64, size_of::<T>() as u64);
+    debug_assert!(needed.worker <= context.scratch_bytes() as u64);
+    context.parallel(columns.div_ceil(BLOCK_COLUMNS) as u64, 1, &|begin, end, scratch| {
+        let decoded = scratch.cast::<T>();
         for job in begin as usize..end as usize {
             let first = job * BLOCK_COLUMNS;
             let width = BLOCK_COLUMNS.min(columns - first);
@@ -89,7 +92,7 @@ pub unsafe fn matmul<T: Number>(
             while done == 0 || done < inner {
                 let depth = BLOCK_ROWS.min(inner - done);
                 for row in 0..depth {
-                    // SAFETY: a part of one row of the bits; the block has room for `depth` rows of `width`.
+                    // SAFETY: a part of one row of the bits; the scratch has room for `depth` rows of `width`.
                     unsafe {
                         T::decode(bits.at((done + row) * columns + first), width, on, off, decoded.add(row * width));
                     }
@@ -122,6 +125,5 @@ pub unsafe fn matmul<T: Number>(
                 done += depth.max(1);
             }
         }
-        BLOCK.set(block);
     });
 }

@@ -1,7 +1,7 @@
 //! Counts and products against their definitions, bit by bit, on every instruction set of the machine.
 
 use super::count::{Code, count_on};
-use super::{Gate, matmul, pack_row};
+use super::{Gate, count_room, matmul, matmul_room, pack_row};
 use crate::philox::uniform_f64;
 use crate::pool::Context;
 
@@ -43,11 +43,13 @@ fn counts_are_those_of_the_gates() {
             for code in Code::available() {
                 for threads in [1, 3] {
                     let mut found = vec![-1; rows * columns];
-                    let context = Context::new(threads, 64);
-                    // SAFETY: the sizes of the vectors; the machine has the code.
+                    let room = count_room(rows as u64, inner as u64);
+                    let context = Context::new(threads, room.worker as usize);
+                    let mut packed = vec![u64::MAX; room.call as usize / 8];
+                    let (shape, factors) = ((rows, columns, inner), (x.as_ptr(), w.as_ptr()));
+                    // SAFETY: the sizes of the vectors, room as asked for; the machine has the code.
                     unsafe {
-                        let shape = (rows, columns, inner);
-                        count_on(code, &context, gate, shape, x.as_ptr(), w.as_ptr(), found.as_mut_ptr());
+                        count_on(code, &context, gate, shape, factors, found.as_mut_ptr(), packed.as_mut_ptr());
                     }
                     assert_eq!(found, wanted, "{gate:?} by {code:?}, {rows} x {columns} x {inner}");
                 }
@@ -75,8 +77,9 @@ fn products_with_bits_are_those_of_their_numbers() {
             let mut threads_found = Vec::new();
             for threads in [1, 3] {
                 let mut found = vec![f32::NAN; rows * columns];
-                let context = Context::new(threads, 64);
-                // SAFETY: the sizes of the vectors.
+                let room = matmul_room(rows as u64, columns as u64, inner as u64, 8);
+                let context = Context::new(threads, room.worker as usize);
+                // SAFETY: the sizes of the vectors, room as asked for.
                 unsafe {
                     let shape = (rows, columns, inner);
                     matmul(&context, shape, (on, off), z.as_ptr(), bits.as_ptr(), found.as_mut_ptr());
@@ -86,10 +89,12 @@ fn products_with_bits_are_those_of_their_numbers() {
             }
             let double: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
             let mut found = vec![f64::NAN; rows * columns];
-            // SAFETY: the sizes of the vectors.
+            let room = matmul_room(rows as u64, columns as u64, inner as u64, 8);
+            let context = Context::new(1, room.worker as usize);
+            // SAFETY: the sizes of the vectors, room as asked for.
             unsafe {
                 let (shape, numbers) = ((rows, columns, inner), (f64::from(on), f64::from(off)));
-                matmul(&Context::new(1, 64), shape, numbers, double.as_ptr(), bits.as_ptr(), found.as_mut_ptr());
+                matmul(&context, shape, numbers, double.as_ptr(), bits.as_ptr(), found.as_mut_ptr());
             }
             assert!(found.iter().zip(&wanted).all(|(found, wanted)| *found == f64::from(*wanted)));
         }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Enough for every product here, which [`product`] makes sure of.
+const SCRATCH: usize = 1 << 23;
+
 /// A product of contiguous matrices, each row-major or column-major.
 fn shape(m: u64, n: u64, k: u64, layout: u32, batch: u64) -> ProductShape {
     let strides = |rows: u64, columns: u64, bit: u32| {
@@ -53,7 +56,7 @@ fn check(context: &Context, shape: &ProductShape) -> (Vec<f32>, Vec<f64>) {
 
 #[test]
 fn all_layouts_and_odd_sizes() {
-    let context = Context::new(1, 0);
+    let context = Context::new(1, SCRATCH);
     let sizes = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 40, 64, 70];
     for (at, m) in sizes.into_iter().enumerate() {
         for (step, n) in sizes.into_iter().enumerate() {
@@ -75,7 +78,7 @@ fn all_layouts_and_odd_sizes() {
 
 #[test]
 fn repeated_and_strided_matrices() {
-    let context = Context::new(2, 0);
+    let context = Context::new(2, SCRATCH);
     for layout in 0..8 {
         let mut repeated = shape(20, 30, 40, layout, 5);
         repeated.b_batch = 0;
@@ -111,7 +114,7 @@ fn repeated_and_strided_matrices() {
 
 #[test]
 fn no_columns_of_a_give_zeros() {
-    let context = Context::new(1, 0);
+    let context = Context::new(1, SCRATCH);
     for (m, n) in [(1, 1), (3, 5), (64, 70), (200, 1)] {
         let (c, wide) = check(&context, &shape(m, n, 0, 0, 2));
         assert!(c.iter().all(|x| *x == 0.0) && wide.iter().all(|x| *x == 0.0));
@@ -134,7 +137,7 @@ fn threads_give_the_same_bits() {
             let (a32, b32): (Vec<f32>, Vec<f32>) =
                 (a.iter().map(|x| *x as f32).collect(), b.iter().map(|x| *x as f32).collect());
             let results = [1, 2, 4].map(|threads| {
-                let context = Context::new(threads, 0);
+                let context = Context::new(threads, SCRATCH);
                 let (mut c, mut c32) = (vec![0.0f64; (m * n * batch) as usize], vec![0.0f32; (m * n * batch) as usize]);
                 // SAFETY: sizes as the shape says.
                 unsafe {
@@ -173,7 +176,7 @@ fn transpose_throughput() {
 #[test]
 #[ignore = "a measurement"]
 fn throughput() {
-    let context = Context::new(1, 0);
+    let context = Context::new(1, SCRATCH);
     // (m, k, n, layout)
     let cases = [
         (64, 64, 64, 0),

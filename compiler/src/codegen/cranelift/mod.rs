@@ -18,7 +18,7 @@ mod vector;
 use super::backend::Backend;
 use super::jit::JitStep;
 use crate::kernel::ir::{Program, Step};
-use crate::kernel::verify;
+use crate::kernel::{library, verify};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
@@ -56,7 +56,8 @@ impl Backend for Cranelift {
     }
 
     fn scratch_bytes(&self, program: &Program) -> u64 {
-        step::kernels(program).iter().map(|(kernel, _)| kernel.scratch_bytes()).max().unwrap_or(0)
+        let kernels = step::kernels(program).iter().map(|(kernel, _)| kernel.scratch_bytes()).max();
+        kernels.unwrap_or(0).max(library::room(program).worker)
     }
 
     fn is_shared(&self, step: &Step) -> bool {

@@ -6,9 +6,8 @@
 
 use super::emitter::Emitter;
 use super::kernel::{Iterations, Kernel};
-use crate::codegen::library::{self, Routine};
-use crate::ir::types::{Dtype, TensorType};
 use crate::kernel::ir::{AffineMap, BufferId, Call, Product, ProductOperand, Program, Repeat, Step};
+use crate::kernel::library::{self, ProductRoutine, Routine};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, StackSlot, Value, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
@@ -111,48 +110,42 @@ impl Main<'_, '_> {
 
     fn product(&mut self, product: &Product) {
         let operands = [&product.a, &product.b, &product.c];
-        let mut strides: [Vec<i64>; 3] = operands.map(|operand| operand.batch_strides.clone());
-        let mut sizes = product.batch.clone();
-        collapse(&mut sizes, &mut strides);
-        let last = sizes.pop().unwrap_or(1);
-        let last_strides = strides.each_mut().map(|strides| strides.pop().unwrap_or(0));
         let dtype = self.emitter.program.buffers[product.c.buffer].ty.dtype;
-        let routine = if dtype == Dtype::F64 { "bpc_product_f64" } else { "bpc_product_f32" };
+        let ProductRoutine { symbol, shape: sizes, loops, strides, .. } = library::product_routine(product, dtype);
         let shape = self.emitter.slot("product", size_of::<ProductShape>() as u32);
         let fields = [
-            (offset_of!(ProductShape, m), product.m as i64),
-            (offset_of!(ProductShape, n), product.n as i64),
-            (offset_of!(ProductShape, k), product.k as i64),
-            (offset_of!(ProductShape, a_row), product.a.row_stride),
-            (offset_of!(ProductShape, a_column), product.a.column_stride),
-            (offset_of!(ProductShape, b_row), product.b.row_stride),
-            (offset_of!(ProductShape, b_column), product.b.column_stride),
-            (offset_of!(ProductShape, c_row), product.c.row_stride),
-            (offset_of!(ProductShape, c_column), product.c.column_stride),
-            (offset_of!(ProductShape, batch), last as i64),
-            (offset_of!(ProductShape, a_batch), last_strides[0]),
-            (offset_of!(ProductShape, b_batch), last_strides[1]),
-            (offset_of!(ProductShape, c_batch), last_strides[2]),
+            (offset_of!(ProductShape, m), sizes.m as i64),
+            (offset_of!(ProductShape, n), sizes.n as i64),
+            (offset_of!(ProductShape, k), sizes.k as i64),
+            (offset_of!(ProductShape, a_row), sizes.a_row),
+            (offset_of!(ProductShape, a_column), sizes.a_column),
+            (offset_of!(ProductShape, b_row), sizes.b_row),
+            (offset_of!(ProductShape, b_column), sizes.b_column),
+            (offset_of!(ProductShape, c_row), sizes.c_row),
+            (offset_of!(ProductShape, c_column), sizes.c_column),
+            (offset_of!(ProductShape, batch), sizes.batch as i64),
+            (offset_of!(ProductShape, a_batch), sizes.a_batch),
+            (offset_of!(ProductShape, b_batch), sizes.b_batch),
+            (offset_of!(ProductShape, c_batch), sizes.c_batch),
         ];
         for (offset, value) in fields {
             let value = self.emitter.integer(value);
             self.emitter.store(value, shape, offset as i32);
         }
         let context = self.context;
-        self.emitter.loop_nest(&sizes, &mut |emitter, batch| {
+        self.emitter.loop_nest(&loops, &mut |emitter, batch| {
             let mut arguments = vec![context, shape];
             for (operand, strides) in operands.iter().zip(&strides) {
                 arguments.push(matrix(emitter, operand, strides, batch));
             }
-            emitter.call_runtime(routine, &arguments);
+            emitter.call_runtime(symbol, &arguments);
         });
     }
 
     fn call(&mut self, call: &Call) {
-        let operands: Vec<&TensorType> = call.operands.iter().map(|(_, ty)| ty).collect();
-        let Routine { symbol, sizes } = library::routine(&call.op, &operands);
+        let Routine { symbol, sizes, .. } = call.routine();
         let emitter = &mut self.emitter;
-        let bytes = 8 * (sizes.len() + call.operands.len() + 1) as u32;
+        let bytes = 8 * (sizes.len() + call.operands.len() + 2) as u32;
         let arguments = emitter.slot("call", bytes);
         for (place, size) in sizes.iter().enumerate() {
             let size = emitter.integer(*size as i64);
@@ -160,8 +153,11 @@ impl Main<'_, '_> {
         }
         let pointers = 8 * sizes.len() as i64;
         let buffers = call.operands.iter().map(|(buffer, _)| *buffer).chain([call.result]);
-        for (place, buffer) in buffers.enumerate() {
-            let base = emitter.base(buffer);
+        for (place, buffer) in buffers.map(Some).chain([call.memory]).enumerate() {
+            let base = match buffer {
+                Some(buffer) => emitter.base(buffer),
+                None => emitter.integer(0),
+            };
             emitter.store(base, arguments, pointers as i32 + 8 * place as i32);
         }
         let pointers = emitter.plus(arguments, pointers);
@@ -214,29 +210,6 @@ impl Main<'_, '_> {
 fn matrix(emitter: &mut Emitter<'_, '_>, operand: &ProductOperand, strides: &[i64], batch: &[Value]) -> Value {
     let map = AffineMap { offset: operand.offset, strides: strides.to_vec() };
     emitter.address(operand.buffer, &map, batch, None)
-}
-
-/// Drops batch axes of size 1 and joins neighbours that all operands walk as one.
-fn collapse(sizes: &mut Vec<u64>, strides: &mut [Vec<i64>; 3]) {
-    let mut axis = 0;
-    while axis < sizes.len() {
-        let joins = axis + 1 < sizes.len()
-            && strides.iter().all(|strides| strides[axis] == strides[axis + 1] * sizes[axis + 1] as i64);
-        if sizes[axis] == 1 && sizes.len() > 1 {
-            sizes.remove(axis);
-            for strides in strides.iter_mut() {
-                strides.remove(axis);
-            }
-        } else if joins {
-            sizes[axis + 1] *= sizes[axis];
-            sizes.remove(axis);
-            for strides in strides.iter_mut() {
-                strides.remove(axis);
-            }
-        } else {
-            axis += 1;
-        }
-    }
 }
 
 /// The kernels of a program in order, each with the repeats around it.

@@ -17,11 +17,14 @@ pub fn histogram(op: &Op, operands: &[&Type]) -> Result<Type, String> {
 
 /// i32[S] to i32[S].
 pub fn counting_sort(op: &Op, operands: &[&Type]) -> Result<Type, String> {
-    let Op::CountingSort { .. } = op else { return Err(misplaced(op)) };
+    let Op::CountingSort { bins } = op else { return Err(misplaced(op)) };
     let keys = indices(op, operands, 0)?;
     countable(op, keys)?;
     if keys.rank() != 1 {
         return Err(format!("counting_sort: the keys are {keys} and should have one axis"));
+    }
+    if !TensorType::new(Dtype::I32, [bins.saturating_add(1)]).is_addressable() {
+        return Err(format!("counting_sort: {bins} bins are more than fit in memory"));
     }
     Ok(Type::Tensor(keys.clone()))
 }

@@ -25,7 +25,7 @@
 //! `0.5`, `index 3 + 2 i - j`, `sub v0 v1`, `select v0 v1 v2`, `cast v0 to i32`, a guarded load
 //! `b0[i - 1] if 1 <= i < 6 and 0 <= j < 7 else 0.0`, `gather b0 row v1 of 5 stride 7 at i`,
 //! `normal site 0123abcd seed b2 step b3 at i`. Other steps:
-//! `call scatter_add(b1: i32[3], b2: f32[3, 2]) {rows = 5} -> b3`,
+//! `call counting_sort(b1: i32[3]) {bins = 5} -> b2 in b3`, where b3 is the memory that the routine works in,
 //! `product m 5 n 6 k 4 batch [3]: b2(0, [30, 6, 1]) = b0(0, [20, 4, 1]) @ b1(0, [0, 1, 4])` with the offset and the
 //! strides over batch, rows and columns, and
 //! `repeat "body" 6 reverse sequences [b0 -> b3] initial [b1 -> b4] stacks [b5 -> b2] advance [b6 -> b4] { .. }`. A march

@@ -168,7 +168,7 @@ impl Cursor {
         }
     }
 
-    /// `scatter_add(b1: i32[3], b2: f32[3, 2]) {rows = 5} -> b4`
+    /// `counting_sort(b1: i32[3]) {bins = 5} -> b2 in b3`
     fn call(&mut self, buffers: usize) -> Result<Call> {
         let start = self.position;
         let name = self.word("the name of an operation")?;
@@ -185,7 +185,9 @@ impl Cursor {
         };
         self.expect_word("-", ">")?;
         self.expect('>')?;
-        Ok(Call { op, operands, result: self.buffer_id(buffers)? })
+        let result = self.buffer_id(buffers)?;
+        let memory = if self.take_word("in") { Some(self.buffer_id(buffers)?) } else { None };
+        Ok(Call { op, operands, result, memory })
     }
 
     fn product(&mut self, buffers: usize) -> Result<Product> {

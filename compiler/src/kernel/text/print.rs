@@ -54,7 +54,8 @@ fn steps(text: &mut String, steps: &[Step], depth: usize) {
                 let operands: Vec<String> =
                     call.operands.iter().map(|(buffer, ty)| format!("{buffer}: {ty}")).collect();
                 let (name, attributes) = (call.op.name(), attributes_text(&call.op));
-                writeln!(text, "{indent}call {name}({}){attributes} -> {}", operands.join(", "), call.result)
+                let memory = call.memory.map_or_else(String::new, |memory| format!(" in {memory}"));
+                writeln!(text, "{indent}call {name}({}){attributes} -> {}{memory}", operands.join(", "), call.result)
             }
             Step::Repeat(repeat) => {
                 let direction = if repeat.reverse { " reverse" } else { "" };

@@ -1,0 +1,194 @@
+//! What a compiled step takes from the system while it runs: nothing, but what the `gemm` library packs.
+//!
+//! Expects: nothing else that runs in this process, so that all is in one test.
+//! Guarantees: from the second run on, a step whose products our own loops do allocates nothing on any thread; where `gemm`
+//! does them, no more at a time than `Room::packing` says for each worker and a list of at most 32 KiB, all of it given back.
+//! Leaves out: the tensors that `Step::step` takes and returns, and the first run, in which `gemm` takes a block for each thread.
+
+use bpc::codegen::Host;
+use bpc::codegen::backend::{Backend, CompiledStep};
+use bpc::codegen::jit::AlignedBytes;
+use bpc::ir::types::Dtype;
+use bpc::kernel::ir::{BufferRole, Place, Program, Step};
+use bpc::kernel::library;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+
+/// Counts while [`COUNTED`] is set.
+struct Counting;
+
+static COUNTED: AtomicBool = AtomicBool::new(false);
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+static MOST: AtomicIsize = AtomicIsize::new(0);
+
+fn count(bytes: isize) {
+    if COUNTED.load(Ordering::SeqCst) {
+        CALLS.fetch_add(usize::from(bytes > 0), Ordering::SeqCst);
+        let live = LIVE.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        MOST.fetch_max(live, Ordering::SeqCst);
+    }
+}
+
+// SAFETY: the system's allocator does the work; counting allocates nothing. `realloc` and `alloc_zeroed` come by here too.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of one run, the most bytes at a time, and what is left of them.
+struct Taken {
+    calls: usize,
+    most: isize,
+    left: isize,
+}
+
+/// The second run of a program on so many threads.
+fn second_run(program: &Program, threads: usize) -> Taken {
+    let step = Host.compile(program).expect("compiles");
+    let context = step.context(threads);
+    let mut state = AlignedBytes::zeros(program.state_bytes as usize);
+    let mut workspace = AlignedBytes::zeros(program.workspace_bytes as usize);
+    for (seed, buffer) in program.buffers.values().enumerate() {
+        let (block, offset) = match (buffer.role, buffer.place) {
+            (BufferRole::Parameter, Place::State(offset)) => (&mut state, offset),
+            (BufferRole::Data, Place::Workspace(offset)) => (&mut workspace, offset),
+            _ => continue,
+        };
+        if buffer.ty.dtype == Dtype::F32 {
+            let numbers = block.elements_mut::<f32>(offset as usize, buffer.ty.elements() as usize);
+            for (place, number) in numbers.iter_mut().enumerate() {
+                *number = ((place * 37 + seed * 11) % 64) as f32 / 32.0 - 1.0;
+            }
+        }
+    }
+    step.run(&context, &mut state, &mut workspace);
+    [&CALLS].map(|counter| counter.store(0, Ordering::SeqCst));
+    [&LIVE, &MOST].map(|counter| counter.store(0, Ordering::SeqCst));
+    COUNTED.store(true, Ordering::SeqCst);
+    step.run(&context, &mut state, &mut workspace);
+    COUNTED.store(false, Ordering::SeqCst);
+    Taken { calls: CALLS.load(Ordering::SeqCst), most: MOST.load(Ordering::SeqCst), left: LIVE.load(Ordering::SeqCst) }
+}
+
+/// Each with the routines that it must call, so that the test holds what it is meant to hold.
+const MODELS: &[(&str, &[&str], &str)] = &[
+    (
+        "mlp",
+        &[],
+        "use std.nn { dense, relu, cross_entropy }
+use std.optim { adam }
+model mlp {
+    in x: f32[ROWS, WIDTH]
+    in label: i32[ROWS]
+    let logits = dense(relu(dense(x, WIDTH)), 4)
+    minimize cross_entropy(logits, label) using adam(lr = 0.01)
+}",
+    ),
+    (
+        "conv",
+        &[],
+        "use std.nn { conv2d, dense, relu, max_pool2d, flatten, cross_entropy }
+use std.optim { sgd }
+model conv {
+    in image: f32[ROWS, 1, 8, 8]
+    in label: i32[ROWS]
+    let first = max_pool2d(relu(conv2d(image, 2, kernel = 3, padding = 1)), size = 2)
+    let logits = dense(flatten(first), WIDTH)
+    minimize cross_entropy(logits, label) using sgd(lr = 0.01)
+}",
+    ),
+    (
+        "moe",
+        &["counting_sort", "segment_matmul", "segment_outer"],
+        "use std.moe { moe, route }
+use std.rules.sparsemixer
+use std.optim { sgd }
+model mixture {
+    in x: f32[ROWS, WIDTH]
+    grad { route => switch(noise = 0) }
+    let (y, _balance, _load) = moe(x, experts = 3, hidden = WIDTH)
+    minimize sum(y * y) using sgd(lr = 1e-3)
+}",
+    ),
+    (
+        "wht",
+        &["block_wht"],
+        "use std.nn { linear }
+use std.rules.wht
+model slow {
+    in x: f32[1, 16, WIDTH]
+    in weight: f32[WIDTH, WIDTH]
+    in gy: f32[1, 16, WIDTH]
+    let y = linear(x, weight) via wht(k = 2)
+    out grad_x = grad(sum(y * gy), x)
+    out grad_weight = grad(sum(y * gy), weight)
+}",
+    ),
+    (
+        "bits",
+        &["bit_count"],
+        "use std.boolean { boolean, boolean_dense, boolean_logits }
+use std.nn { cross_entropy }
+model bits {
+    in image: f32[ROWS, WIDTH]
+    in label: i32[ROWS]
+    let hidden = boolean_dense(concat([image >= 0, image >= 0.5]), 70)
+    let logits = boolean_logits(hidden, 10)
+    minimize cross_entropy(logits, label) using boolean(eta = 15)
+}",
+    ),
+];
+
+/// Names of the library operations of a program.
+fn calls<'p>(steps: &'p [Step], found: &mut Vec<&'p str>) {
+    for step in steps {
+        match step {
+            Step::Call(call) => found.push(call.op.name()),
+            Step::Repeat(repeat) => calls(&repeat.steps, found),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_step_takes_nothing_but_what_gemm_packs() {
+    for (name, wanted, text) in MODELS {
+        // Products of at most 4096 multiplications, and larger ones.
+        for (rows, width) in [(8, 8), (96, 72)] {
+            let text = text.replace("ROWS", &rows.to_string()).replace("WIDTH", &width.to_string());
+            let model = bpc::compile_text(name, &text, &mut |_| None).unwrap_or_else(|error| panic!("{error}"));
+            let compilation = model.compile(&BTreeMap::new(), true).unwrap_or_else(|error| panic!("{error}"));
+            let program = &compilation.kernels;
+            let mut found = Vec::new();
+            calls(&program.steps, &mut found);
+            assert!(wanted.iter().all(|op| found.contains(op)), "{name} calls {found:?}");
+            let packing = library::room(program).packing as isize;
+            let what = format!("{name}, {rows} rows");
+            assert!(rows != 8 || packing == 0 || *name == "bits", "{what}: {packing} bytes are packed");
+            // Which worker meets a product for the first time is not known, and so is what `gemm` keeps for it.
+            let threads: &[usize] = if packing == 0 { &[1, 2, 3] } else { &[1] };
+            for threads in threads {
+                let taken = second_run(program, *threads);
+                if packing == 0 {
+                    assert_eq!(taken.calls, 0, "{what}, {threads} threads: up to {} bytes", taken.most);
+                }
+                let most = packing + 32 * 1024 * isize::from(packing > 0);
+                assert!(taken.most <= most, "{what}: {} bytes at a time, and {packing} are packed", taken.most);
+                assert_eq!(taken.left, 0, "{what}");
+            }
+        }
+    }
+}
