@@ -75,8 +75,9 @@ fn second_run(program: &Program, threads: usize) -> Taken {
         }
     }
     step.run(&context, &mut state, &mut workspace);
-    [&CALLS].map(|counter| counter.store(0, Ordering::SeqCst));
-    [&LIVE, &MOST].map(|counter| counter.store(0, Ordering::SeqCst));
+    CALLS.store(0, Ordering::SeqCst);
+    LIVE.store(0, Ordering::SeqCst);
+    MOST.store(0, Ordering::SeqCst);
     COUNTED.store(true, Ordering::SeqCst);
     step.run(&context, &mut state, &mut workspace);
     COUNTED.store(false, Ordering::SeqCst);

@@ -3,7 +3,7 @@
 
 use bpc_runtime::bits::{self, Gate};
 use bpc_runtime::pool::Context;
-use bpc_runtime::product::{ProductShape, product};
+use bpc_runtime::product::{ProductShape, product, room};
 use bpc_runtime::walsh::{Shape, block_wht, block_wht_t};
 use bpc_runtime::{abi, philox};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -42,7 +42,6 @@ fn coins(count: usize) -> Vec<u8> {
 }
 
 fn products(criterion: &mut Criterion) {
-    let context = Context::new(1, 0);
     let mut group = criterion.benchmark_group("product");
     for ((m, k, n), layout) in PRODUCTS {
         let (a, b, mut c) = (numbers((m * k) as usize), numbers((k * n) as usize), numbers((m * n) as usize));
@@ -68,9 +67,10 @@ fn products(criterion: &mut Criterion) {
             b_batch,
             c_batch,
         };
+        let context = Context::new(1, room(&shape, size_of::<f32>() as u64).worker as usize);
         group.throughput(Throughput::Elements(2 * m * k * n));
         group.bench_function(format!("{m}x{k}x{n} {layout}"), |bencher| {
-            // SAFETY: vectors of these sizes.
+            // SAFETY: vectors of these sizes, room as asked for.
             bencher.iter(|| unsafe { product(&context, &shape, a.as_ptr(), b.as_ptr(), c.as_mut_ptr()) });
         });
     }
@@ -91,13 +91,13 @@ fn walsh(criterion: &mut Criterion) {
         group.bench_function(format!("forward, {} of 64", rows.len()), |bencher| {
             bencher.iter(|| {
                 // SAFETY: vectors of these sizes: 2 x 2 blocks cover a grid.
-                unsafe { block_wht(&context, shape.clone(), &rows, &columns, x.as_ptr(), coefficients.as_mut_ptr()) }
+                unsafe { block_wht(&context, shape, &rows, &columns, x.as_ptr(), coefficients.as_mut_ptr()) }
             });
         });
         group.bench_function(format!("adjoint, {} of 64", rows.len()), |bencher| {
             bencher.iter(|| {
                 // SAFETY: the same.
-                unsafe { block_wht_t(&context, shape.clone(), &rows, &columns, coefficients.as_ptr(), x.as_mut_ptr()) }
+                unsafe { block_wht_t(&context, shape, &rows, &columns, coefficients.as_ptr(), x.as_mut_ptr()) }
             });
         });
     }
@@ -105,20 +105,24 @@ fn walsh(criterion: &mut Criterion) {
 
 /// A layer of 512 to 512 bits on 128 rows: the count of XNOR, and the product that carries its variation back.
 fn bit_products(criterion: &mut Criterion) {
-    let context = Context::new(1, 0);
     let sizes @ (rows, columns, inner) = (128, 512, 512);
+    let count_room = bits::count_room(rows as u64, inner as u64);
+    let matmul_room = bits::matmul_room(rows as u64, inner as u64, columns as u64, size_of::<f32>() as u64);
+    let context = Context::new(1, count_room.max(matmul_room).worker as usize);
+    let mut packed = vec![0; count_room.call as usize / size_of::<u64>()];
     let (x, w, mut counts) = (coins(rows * inner), coins(columns * inner), vec![0; rows * columns]);
     let (z, mut back) = (numbers(rows * columns), numbers(rows * inner));
     let mut group = criterion.benchmark_group("bits");
     group.throughput(Throughput::Elements(2 * (rows * columns * inner) as u64));
     group.bench_function("xnor 128x512x512", |bencher| {
-        // SAFETY: vectors of these sizes.
+        // SAFETY: vectors of these sizes, room as asked for.
         bencher.iter(|| unsafe {
-            bits::count(&context, Gate::Xnor, sizes, x.as_ptr(), w.as_ptr(), counts.as_mut_ptr());
+            let factors = (x.as_ptr(), w.as_ptr());
+            bits::count(&context, Gate::Xnor, sizes, factors, counts.as_mut_ptr(), packed.as_mut_ptr());
         });
     });
     group.bench_function("numbers by bits 128x512x512", |bencher| {
-        // SAFETY: vectors of these sizes.
+        // SAFETY: vectors of these sizes, room as asked for.
         bencher.iter(|| unsafe {
             bits::matmul(&context, (rows, inner, columns), (1.0, -1.0), z.as_ptr(), w.as_ptr(), back.as_mut_ptr());
         });
