@@ -297,7 +297,7 @@ fn memory(program: &Program) -> String {
     ];
     let packing = library::room(program).packing;
     if packing > 0 {
-        let what = "at most, for each worker: what the gemm library packs while a product runs";
+        let what = "at most, for each worker: factors of products, as the gemm library packs them";
         rows.push(vec!["packing".to_string(), bytes(packing), what.to_string()]);
     }
     let Some(step) = program.steps.get(peak.step) else {

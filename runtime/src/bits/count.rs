@@ -92,7 +92,9 @@ pub(super) unsafe fn count_on(
     debug_assert!(count_room(rows as u64, inner as u64).worker <= context.scratch_bytes() as u64);
     let (x, w, result) = (Shared(x.cast_mut()), Shared(w.cast_mut()), Shared(result));
     let target = Shared(packed);
-    context.parallel(rows as u64, 256, &|begin, end, _| {
+    // Rows of no bits fill no word, and need no memory.
+    let packed_rows = if words == 0 { 0 } else { rows };
+    context.parallel(packed_rows as u64, 256, &|begin, end, _| {
         for row in begin as usize..end as usize {
             // SAFETY: one row of x, and its words, which are those of no other job.
             let (from, to) = unsafe {
@@ -114,7 +116,6 @@ pub(super) unsafe fn count_on(
                 std::ptr::write_bytes(scratch, 0, 8 * words * PANEL);
                 std::slice::from_raw_parts_mut(scratch.cast::<u64>(), words * PANEL)
             };
-            // Rows of no bits fill no word.
             for column in 0..if words == 0 { 0 } else { width } {
                 // SAFETY: one row of w.
                 let from = unsafe { std::slice::from_raw_parts(w.at((first + column) * inner), inner) };
