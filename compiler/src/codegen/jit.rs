@@ -167,7 +167,7 @@ impl CompiledStep for JitStep {
         assert!(given.eq(self.arguments.iter().copied()), "the arguments are not those of the program");
         // Bytes that do not begin where an element may are worked on in a copy.
         let mut copies: Vec<(usize, AlignedBytes)> = Vec::new();
-        let mut addresses: Vec<*mut u8> = Vec::new();
+        let mut addresses: Vec<*mut u8> = Vec::with_capacity(arguments.len());
         for (index, argument) in arguments.iter_mut().enumerate() {
             let (address, length) = match argument {
                 Argument::Input(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
