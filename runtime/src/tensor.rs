@@ -343,6 +343,7 @@ impl HostTensor {
     }
 
     /// All zero. An error only if it could not fit in memory.
+    #[expect(clippy::slow_vector_initialization, reason = "`vec!` ends the program where memory is short")]
     pub fn zeros(dtype: Element, shape: impl Into<Vec<u64>>) -> Result<HostTensor, DataError> {
         let shape = shape.into();
         let length = element_count(&shape)
