@@ -226,6 +226,7 @@ pub fn lex(text: &str, file: FileId) -> Lexed<'_> {
                 "&" | "&&" => "both conditions together are written `and`",
                 "|" | "||" => "one condition or the other is written `or`",
                 "'" => "strings stand in double quotes",
+                "?" => "a choice is written `if condition { a } else { b }`, or `where(condition, a, b)` elementwise",
                 "“" | "”" | "„" | "‘" | "’" => "strings stand in straight quotes: `\"text\"`",
                 "−" | "–" | "—" => "minus is written `-`",
                 "×" | "·" => "a product is written `*`",

@@ -370,7 +370,10 @@ fn help_for(tokens: &[Spanned<'_>], index: usize, expected: &[String]) -> Option
         (_, RightBracket) if open == Some(LeftParen) => Some("a `(` before it is closed by `)`"),
         (_, RightParen) if open == Some(LeftBracket) => Some("a `[` before it is closed by `]`"),
         (Some(Name(_)), LeftBracket) if matches!(two_before, Some(Name(_))) => Some(COLON),
-        (Some(Name(_)), Name(_)) if may_follow(":") && !may_follow(",") => Some(COLON),
+        (Some(Name(_)), Name(_) | Tilde) if may_follow(":") && !may_follow(",") => Some(COLON),
+        (_, Arrow) if tokens[0].1 == Model => Some("a model says what it gives by `out name = ..` lines"),
+        (_, If) if may_follow("newline") => Some("a choice is written `if condition { a } else { b }`"),
+        (_, Comma) if may_follow("newline") => Some("a line ends without a comma"),
         (_, word) if may_follow("name") && !may_follow("integer") && lexer::is_keyword(word) => {
             Some("it is a word of the language; choose another name")
         }

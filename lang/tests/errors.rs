@@ -229,10 +229,18 @@ fn h(x) { x[0] = 3; x }
 fn k(x) { maximum(x, 0] }
 fn l(x) { x[0) }
 model m { in x f32[2]; in grad: f32[2]; out y = x }
+model n(x: f32[2]) -> f32[2] { x }
+model o {
+    param w ~ zeros
+    in x: f32[2],
+    in z: f32[2]
+    out y = x if true else w
+}
 "
     ));
     insta::assert_snapshot!(said(
         "fn größe(x) { x − 1 × 2 }
+fn h(x) { x > 0 ? 1 : 2 }
 train m { data csv(“a.csv”) }
 model m { in x: f32[2]; out y = x }
 "

@@ -295,7 +295,7 @@ impl<'p> Lowering<'p> {
         let (size, divisor) = (written(size)?, written(divisor)?);
         let message = format!("{size} is a multiple of {divisor}");
         Some(format!(
-            "`{size} // {divisor}` rounds down; if that is so, say it before: `assert({size} % {divisor} == 0, \"{message}\")`"
+            "`{size} // {divisor}` rounds down; if nothing is left over, say so before: `assert({size} % {divisor} == 0, \"{message}\")`"
         ))
     }
 

@@ -51,29 +51,20 @@ impl<'p> Lowering<'p> {
     ) -> Outcome<Value> {
         let rule = chosen.rule;
         let several = matches!(value, Value::Tuple(_));
-        let values = match value {
-            Value::Tensor(tensor) => vec![tensor],
+        let parts = match value {
             Value::Poison => return Err(Reported),
+            Value::Tuple(parts) => parts,
             value if value.is_scalar() => return Ok(value),
-            Value::Tuple(parts) => {
-                let mut tensors = Vec::new();
-                for part in parts {
-                    match part {
-                        Value::Tensor(tensor) => tensors.push(tensor),
-                        other => {
-                            let what = other.kind(&self.sizes);
-                            let title = format!("`{name}` gives {what} among its results, and a rule is for tensors");
-                            return self.error("BP0407", title, span, "no rule can be chosen here");
-                        }
-                    }
-                }
-                tensors
-            }
-            other => {
-                let title = format!("`{name}` gives {}, and a rule is for tensors", other.kind(&self.sizes));
-                return self.error("BP0407", title, span, "no rule can be chosen here");
-            }
+            single => vec![single],
         };
+        let mut values = Vec::new();
+        for part in parts {
+            let Value::Tensor(tensor) = part else {
+                let title = format!("`{name}` gives {}, and a rule is for tensors", part.kind(&self.sizes));
+                return self.error("BP0407", title, span, "no rule can be chosen here");
+            };
+            values.push(tensor);
+        }
         let given: Vec<&Value> = arguments.iter().filter_map(|(_, value)| value.as_ref()).collect();
         if rule.target_params.len() < given.len()
             || rule.target_params.len() > arguments.len()

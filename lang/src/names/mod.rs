@@ -254,12 +254,22 @@ impl<'p> Checker<'p> {
             )),
             None => {
                 let items = &self.program.modules[self.module.0 as usize].items;
-                let models = items.iter().filter_map(|item| match item {
-                    Item::Model(model) => Some(model.name.text.as_str()),
-                    _ => None,
-                });
-                let close = closest(&train.model.text, models).map(str::to_string);
-                self.unknown(&train.model.text, train.model.span, close);
+                let models: Vec<&str> = items
+                    .iter()
+                    .filter_map(|item| match item {
+                        Item::Model(model) => Some(model.name.text.as_str()),
+                        _ => None,
+                    })
+                    .collect();
+                let name = &train.model.text;
+                let help = match closest(name, models.iter().copied()) {
+                    Some(close) => format!("did you mean `{close}`?"),
+                    None if models.is_empty() => format!("declare it: `model {name} {{ .. }}`"),
+                    None => format!("the models are: {}", models.join(", ")),
+                };
+                let title = format!("there is no model `{name}`");
+                let diagnostic = Diagnostic::error("BP0101", title, train.model.span, "nothing to train");
+                self.report(diagnostic.with_help(help));
             }
         }
         let mut seen: Vec<&Name> = Vec::new();
