@@ -1,8 +1,7 @@
 //! The compiler of `bpc`: a checked program becomes one native function for each training step.
 //!
 //! Expects: a program loaded by `bpc-lang`, and the sizes and rules that its user chose.
-//! Guarantees: same texts and options in, same bytes out; no clock, environment, thread count or file is read here
-//! (the `bpc` program beside this library does that).
+//! Guarantees: same texts and options in, same bytes out, whatever the clock, the environment and the number of workers say.
 //! Leaves out: what runs beside the generated code (`bpc-runtime`).
 
 mod api;

@@ -1,13 +1,13 @@
 //! The passes from a program to kernels, in order: the one place that knows the order.
 //!
 //! Expects: a program without errors and sizes for all dims of the model.
-//! Guarantees: in debug builds every graph and kernel program is verified before the next pass sees it.
+//! Guarantees: every graph and kernel program is verified before the next pass sees it.
 //! Leaves out: code generation, which belongs to a backend (`codegen`).
 
 use crate::differentiate::differentiate;
 use crate::egraph::{self, Limits, Report};
 use crate::ir::graph::Graph;
-use crate::ir::verify::verify;
+use crate::ir::verify::{VerifyError, verify, verify_expanded};
 use crate::kernel::{self, ir::Program as Kernels};
 use crate::lower::{self, Derivatives, Lowered, Options, Setting, SignatureDim};
 use bpc_lang::diagnostics::Diagnostic;
@@ -66,32 +66,39 @@ pub(crate) fn passes(
     graph: &Graph,
     passed: &mut dyn FnMut(&'static str),
 ) -> Result<Passes, Vec<Diagnostic>> {
-    check("lowering", graph);
+    check("lowering", verify(graph));
     let gradient = differentiate(graph, &mut Derivatives::new(program))?;
-    check("differentiation", &gradient);
+    check("differentiation", verify(&gradient));
     passed("differentiate");
     let (optimized, report) = egraph::optimize(&gradient, &Limits::default());
-    check("the e-graph pass", &optimized);
+    check("the e-graph pass", verify_expanded(&optimized));
     passed("e-graph");
     let kernels = kernel::build(&optimized).unwrap_or_else(|error| panic!("bug in bpc: kernels: {error}"));
     passed("kernels");
     Ok(Passes { gradient, optimized, report, kernels })
 }
 
-fn check(pass: &str, graph: &Graph) {
-    if cfg!(debug_assertions)
-        && let Err(errors) = verify(graph)
-    {
+fn check(pass: &str, verified: Result<(), Vec<VerifyError>>) {
+    if let Err(errors) = verified {
         panic!("bug in bpc: after {pass}: {errors:?}");
     }
 }
 
+/// What [`check_gradients`] finds.
+#[derive(Clone, Debug, Default)]
+pub struct GradientCheck {
+    /// What is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Models that fit none of the stand-ins for their dims, and so were not looked at.
+    pub unchecked: Vec<String>,
+}
+
 /// What only differentiation finds wrong with a program that passed all other checks: each model is elaborated as a training
-/// step, with a stand-in for every dim that data would give. A model that fits none of the stand-ins is passed over.
-pub fn check_gradients(program: &Program) -> Vec<Diagnostic> {
+/// step, with a stand-in for every dim that data would give.
+pub fn check_gradients(program: &Program) -> GradientCheck {
     /// Most assertions about sizes, such as a number of heads, hold for one of them.
     const STAND_INS: [i64; 4] = [64, 60, 210, 1];
-    let mut diagnostics = Vec::new();
+    let mut check = GradientCheck::default();
     for item in &program.modules[Program::ROOT.0 as usize].items {
         let Item::Model(model) = item else { continue };
         let name = &model.name.text;
@@ -108,11 +115,11 @@ pub fn check_gradients(program: &Program) -> Vec<Diagnostic> {
             let options = Options { model: Some(name.clone()), settings, training: true, ..Options::default() };
             lower::lower(program, &options).ok()
         });
-        if let Some(lowered) = lowered
-            && let Err(found) = differentiate(&lowered.graph, &mut Derivatives::new(program))
-        {
-            diagnostics.extend(found);
+        match lowered.map(|lowered| differentiate(&lowered.graph, &mut Derivatives::new(program))) {
+            Some(Ok(_)) => {}
+            Some(Err(found)) => check.diagnostics.extend(found),
+            None => check.unchecked.push(name.clone()),
         }
     }
-    diagnostics
+    check
 }

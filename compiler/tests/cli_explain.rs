@@ -47,6 +47,17 @@ fn data_that_cannot_be_read_is_told_where_it_would_give_sizes() {
 }
 
 #[test]
+fn check_says_which_models_fit_none_of_the_sizes_that_it_tries() {
+    let output = bpc(&["check", &case("unusual_sizes.bp")]);
+    assert!(output.status.success());
+    let note = String::from_utf8(output.stderr).unwrap();
+    assert!(note.contains("the gradients of `halves` were not checked"), "{note}");
+    let output = bpc(&["explain", &case("unusual_sizes.bp"), "--set", "A=4", "--set", "C=2"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("round"), "{error}");
+}
+
+#[test]
 fn explain_says_what_a_step_is_made_of() {
     let page = success(&["explain", "examples/digits.bp", "--set", "B=32"]);
     let (model, rest) = page.split_once("\nRewrites").unwrap();

@@ -7,11 +7,9 @@
 //! Leaves out: 8-bit floats and other types no model of ours has. Half floats become f32 on loading.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
@@ -66,12 +64,8 @@ pub fn save(path: &Path, tensors: &[(String, HostTensor)], metadata: &str) -> Re
 
 /// Loads every tensor of a file.
 pub fn load(path: &Path) -> Result<Checkpoint, DataError> {
-    let file = File::open(path).map_err(|error| io_error(path, "read", &error))?;
-    // SAFETY: the map is read once, below, and dropped before this function returns. Files are replaced by renaming
-    // (`save`), which does not touch a map of the old file; a foreign program that shortens a checkpoint in place while it
-    // is being read could end this process, which no reading through a map can prevent.
-    let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error(path, "read", &error))?;
-    let (metadata, tensors) = parse(&map).map_err(|error| error.within(path.display()))?;
+    let bytes = std::fs::read(path).map_err(|error| io_error(path, "read", &error))?;
+    let (metadata, tensors) = parse(&bytes).map_err(|error| error.within(path.display()))?;
     Ok(Checkpoint { path: path.to_path_buf(), metadata, tensors })
 }
 

@@ -1,4 +1,4 @@
-//! The invariants of graphs, checked after every pass in tests and debug builds.
+//! The invariants of graphs, checked after every pass.
 //!
 //! Expects: nothing.
 //! Guarantees: a graph that passes has these properties; every violation is reported, with its place:

@@ -20,6 +20,8 @@ type Attempt = fn(&Program, &Nest, &Nest) -> Option<Nest>;
 
 /// How far back a nest looks for another one to join.
 const WINDOW: usize = 48;
+/// The most stages of a nest: fusion takes time in proportion to them for each nest that looks back.
+const MOST_STAGES: usize = 32;
 /// The most scalars in a stage.
 const MOST_VALUES: usize = 96;
 /// The most bytes of a row that one stage hands to another: it shall stay in the first-level cache.
@@ -60,41 +62,39 @@ pub fn fuse(program: &Program, steps: Vec<Step>) -> Vec<Step> {
 /// Puts a nest into a stage of an earlier one.
 fn join_stage(program: &Program, earlier: &Nest, nest: &Nest) -> Option<Nest> {
     (0..earlier.stages.len()).rev().find_map(|index| {
-        let (mut earlier, mut nest) = (earlier.clone(), nest.clone());
-        let stage = &earlier.stages[index];
+        let (stage, new) = (&earlier.stages[index], &nest.stages[0]);
         let stage_kept = [&earlier.outer[..], &stage.inner].concat();
-        let kept = common(&stage_kept, &nest.stages[0].inner, true)?;
-        let behind = nest.stages[0].reductions.is_empty() && !stage.reductions.is_empty();
-        let reduced =
-            if behind { stage.reduced.clone() } else { common(&stage.reduced, &nest.stages[0].reduced, true)? };
-        if nest.stages[0].reductions.is_empty() != stage.reductions.is_empty() && !behind {
+        let kept = common(&stage_kept, &new.inner, true)?;
+        let behind = new.reductions.is_empty() && !stage.reductions.is_empty();
+        let reduced = if behind { stage.reduced.clone() } else { common(&stage.reduced, &new.reduced, true)? };
+        if new.reductions.is_empty() != stage.reductions.is_empty() && !behind {
             return None;
         }
-        if earlier.outer.is_empty() {
-            cut_inner(&mut earlier.stages[index], &kept);
-        } else if kept != stage_kept {
+        if !earlier.outer.is_empty() && kept != stage_kept {
             return None;
         }
         let outer = earlier.outer.len();
         let single = earlier.stages.len() == 1;
         let count = kept.len();
-        cut_inner(&mut nest.stages[0], &kept);
+        let (mut stage, mut new) = (stage.clone(), new.clone());
+        if earlier.outer.is_empty() {
+            cut_inner(&mut stage, &kept);
+        }
+        cut_inner(&mut new, &kept);
         if behind {
             let reduced_axes = reduced.len();
-            nest.stages[0].change_maps(|map| map.strides.extend(vec![0; reduced_axes]));
-        } else if single || reduced == earlier.stages[index].reduced {
-            cut_reduced(&mut earlier.stages[index], count, &reduced);
-            cut_reduced(&mut nest.stages[0], count, &reduced);
+            new.change_maps(|map| map.strides.extend(vec![0; reduced_axes]));
+        } else if single || reduced == stage.reduced {
+            cut_reduced(&mut stage, count, &reduced);
+            cut_reduced(&mut new, count, &reduced);
         } else {
             return None;
         }
-        let new = &nest.stages[0];
-        let stage = &earlier.stages[index];
         let mut shares = false;
         let mut forwarded = BTreeMap::new();
         for (id, scalar) in &new.values {
             for buffer in scalar.buffers() {
-                let Some((at, map)) = only_store(&earlier, buffer)? else {
+                let Some((at, map)) = only_store(earlier, buffer)? else {
                     let varies = scalar.maps().iter().any(|map| map.strides.iter().any(|stride| *stride != 0));
                     shares |= varies && stage.values.values().any(|known| known == scalar);
                     continue;
@@ -106,10 +106,10 @@ fn join_stage(program: &Program, earlier: &Nest, nest: &Nest) -> Option<Nest> {
                 if at == index {
                     // A reduction ends before what it gives can be read.
                     let is_readable = stage.reductions.is_empty() || behind;
-                    if !is_readable || load != map || !guards.is_empty() {
+                    let store = stage.stores.iter().find(|store| store.buffer == buffer)?;
+                    if !is_readable || *load != store.map || !guards.is_empty() {
                         return None;
                     }
-                    let store = stage.stores.iter().find(|store| store.buffer == buffer)?;
                     forwarded.insert(id, store.value);
                 } else {
                     let store_sizes = earlier.stages[at].sizes(&earlier.outer);
@@ -119,20 +119,21 @@ fn join_stage(program: &Program, earlier: &Nest, nest: &Nest) -> Option<Nest> {
                 shares = true;
             }
         }
-        let joined = join(stage, new, behind, &forwarded);
+        let joined = join(&stage, &new, behind, &forwarded);
         if !shares || joined.values.len() > MOST_VALUES {
             return None;
         }
-        earlier.stages[index] = joined;
-        earlier.name = joined_name(&earlier.name, &nest.name);
-        Some(earlier)
+        let mut fused = earlier.clone();
+        fused.stages[index] = joined;
+        fused.name = joined_name(&earlier.name, &nest.name);
+        Some(fused)
     })
 }
 
 /// Puts a nest behind the stages of an earlier one, over common outer axes.
 fn add_stage(program: &Program, earlier: &Nest, nest: &Nest) -> Option<Nest> {
     let is_single = earlier.outer.is_empty();
-    if is_single && earlier.stages.len() > 1 {
+    if is_single && earlier.stages.len() > 1 || earlier.stages.len() >= MOST_STAGES {
         return None;
     }
     let lead = if is_single { &earlier.stages[0].inner } else { &earlier.outer };
@@ -354,4 +355,36 @@ fn copy_values(
 
 fn joined_name(first: &str, second: &str) -> String {
     if first.split('.').any(|part| part == second) { first.to_owned() } else { format!("{first}.{second}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ir::graph::Graph;
+    use crate::ir::text::parse;
+    use crate::kernel::build;
+    use crate::kernel::ir::Step;
+    use std::fmt::Write;
+
+    /// `x = sin(x) + x`, many times over.
+    fn chain(length: u32) -> Graph {
+        let mut text =
+            "region r0 \"main\" {\n  n0 = input {role = data, name = \"x\", ty = f32[64]} : f32[64]\n".to_string();
+        for turn in 0..length {
+            let (x, sine, sum) = (2 * turn, 2 * turn + 1, 2 * turn + 2);
+            writeln!(text, "  n{sine} = sin(n{x}) : f32[64]\n  n{sum} = add(n{sine}, n{x}) : f32[64]").unwrap();
+        }
+        writeln!(text, "  result value \"y\" = n{}\n}}", 2 * length).unwrap();
+        parse(&text).unwrap()
+    }
+
+    #[test]
+    fn no_nest_grows_without_bound() {
+        let program = build(&chain(2000)).unwrap();
+        let stages = program.steps.iter().map(|step| match step {
+            Step::Nest(nest) => nest.stages.len(),
+            other => panic!("{other:?}"),
+        });
+        let stages: Vec<usize> = stages.collect();
+        assert!(stages.len() < 20 && stages.iter().all(|count| *count <= super::MOST_STAGES), "{stages:?}");
+    }
 }

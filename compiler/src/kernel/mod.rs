@@ -51,8 +51,6 @@ pub fn build(graph: &Graph) -> Result<Program, String> {
     program.steps = steps;
     prune::drop_buffers(&mut program);
     plan::plan(&mut program);
-    if cfg!(debug_assertions) {
-        verify::verify(&program).map_err(|error| format!("bug in bpc: {error}\n{}", text::print(&program)))?;
-    }
+    verify::verify(&program).map_err(|error| format!("bug in bpc: {error}\n{}", text::print(&program)))?;
     Ok(program)
 }
