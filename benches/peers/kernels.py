@@ -38,13 +38,13 @@ def jax_kernel(function):
 def torch_norm(x, inputs, p):
     import torch.nn.functional as F
 
-    return (F.layer_norm(x, x.shape[-1:], p["y.weight"], p["y.bias"]) * inputs["seed"]).sum()
+    return (F.layer_norm(x, x.shape[-1:], p["y.weight"], p["y.bias"]) * inputs["cotangent"]).sum()
 
 
 def torch_smooth(x, inputs, p):
     import torch.nn.functional as F
 
-    return (F.gelu(x) * inputs["seed"]).sum()
+    return (F.gelu(x) * inputs["cotangent"]).sum()
 
 
 def torch_entropy(x, inputs, p):
@@ -58,14 +58,14 @@ def jax_norm(x, inputs, p):
 
     centred = x - jnp.mean(x, -1, keepdims=True)
     y = centred / jnp.sqrt(jnp.mean(centred**2, -1, keepdims=True) + 1e-5) * p["y.weight"] + p["y.bias"]
-    return jnp.sum(y * inputs["seed"])
+    return jnp.sum(y * inputs["cotangent"])
 
 
 def jax_smooth(x, inputs, p):
     import jax
     import jax.numpy as jnp
 
-    return jnp.sum(jax.nn.gelu(x, approximate=False) * inputs["seed"])
+    return jnp.sum(jax.nn.gelu(x, approximate=False) * inputs["cotangent"])
 
 
 def jax_entropy(x, inputs, p):

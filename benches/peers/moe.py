@@ -19,7 +19,7 @@ def torch_loss(inputs, p):
     outputs = [F.linear(F.relu(F.linear(rows, a, c)), d, e) for rows, a, c, d, e in experts]
     back = torch.empty_like(slots)
     back[slots] = torch.arange(len(slots))
-    return (torch.cat(outputs).index_select(0, back) * weight[:, None] * inputs["seed"]).sum()
+    return (torch.cat(outputs).index_select(0, back) * weight[:, None] * inputs["cotangent"]).sum()
 
 
 def torch_eager(inputs, p, compile):
@@ -43,7 +43,7 @@ def jax_loss(inputs, p):
     owner = expert[slots]
     inner = jax.nn.relu(jax.lax.ragged_dot(x[slots], w1.swapaxes(1, 2), counts) + b1[owner])
     outer = jax.lax.ragged_dot(inner, w2.swapaxes(1, 2), counts) + b2[owner]
-    return jnp.sum(outer[jnp.argsort(slots)] * jnp.max(gates, axis=-1)[:, None] * inputs["seed"])
+    return jnp.sum(outer[jnp.argsort(slots)] * jnp.max(gates, axis=-1)[:, None] * inputs["cotangent"])
 
 
 serve({"sgd": {"torch": torch_eager, "jax": jax_step(jax_loss, jax_sgd(1e-6))}})

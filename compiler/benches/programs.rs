@@ -23,11 +23,11 @@ fn kernels(criterion: &mut Criterion) {
         let label: Vec<i32> = (0..rows).map(|row| (row * 7 % columns) as i32).collect();
         let shape = [rows as u64, columns as u64];
         let alone = Tensors::new().with_slice("x", &shape, &x).expect("as many numbers");
-        let with_seed = alone.clone().with_slice("seed", &shape, &x).expect("as many numbers");
+        let with_cotangent = alone.clone().with_slice("cotangent", &shape, &x).expect("as many numbers");
         let with_label = alone.with_slice("label", &shape[..1], &label).expect("as many labels");
         for (name, model, inputs) in [
-            ("layer norm", "norm", &with_seed),
-            ("gelu", "smooth", &with_seed),
+            ("layer norm", "norm", &with_cotangent),
+            ("gelu", "smooth", &with_cotangent),
             ("cross entropy", "entropy", &with_label),
         ] {
             let program = compile_file(file("benches/peers/kernels.bp")).expect("a program").choose(model);
