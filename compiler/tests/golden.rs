@@ -4,7 +4,7 @@
 
 use bpc::{Model, State, Tensors, compile_text};
 use bpc_runtime::json_tensor;
-use bpc_runtime::tensor::Element;
+use bpc_runtime::tensor::Dtype;
 use std::fs;
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ fn golden(name: &str) -> Golden {
 fn single(golden: &Golden) -> Golden {
     let narrow = |tensors: &Tensors| {
         let narrow = tensors.iter().map(|(name, tensor)| match tensor.dtype() {
-            Element::F64 => (name.to_string(), tensor.convert(Element::F32).unwrap()),
+            Dtype::F64 => (name.to_string(), tensor.convert(Dtype::F32).unwrap()),
             _ => (name.to_string(), tensor.clone()),
         });
         narrow.collect()

@@ -3,7 +3,7 @@
 
 use bpc::{Model, State, Tensors, compile_text};
 use bpc_runtime::json_tensor;
-use bpc_runtime::tensor::{Element, HostTensor};
+use bpc_runtime::tensor::{Dtype, HostTensor};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl Case {
             let tensor = match input.name.as_str() {
                 "nudge" => {
                     let states = tensor(&self.record["states"]).shape().to_vec();
-                    HostTensor::zeros(Element::F64, [states[1] - 1, states[0], states[2]]).unwrap()
+                    HostTensor::zeros(Dtype::F64, [states[1] - 1, states[0], states[2]]).unwrap()
                 }
                 "M" | "m0" => tensor(&self.record["penalties"][0][&input.name]),
                 name => tensor(&self.record[name]),

@@ -11,11 +11,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::{Dtype as FileDtype, SafeTensorError, SafeTensors};
 
 use crate::error::{DataError, known_names};
 use crate::file::{io_error, write_atomically};
-use crate::tensor::{Element, HostTensor, Target, shape_text};
+use crate::tensor::{Dtype, HostTensor, Target, shape_text};
 
 /// The one key of the metadata.
 const METADATA_KEY: &str = "bpc";
@@ -47,12 +47,12 @@ pub fn save(path: &Path, tensors: &[(String, HostTensor)], metadata: &str) -> Re
     let mut views = Vec::new();
     for (name, tensor) in sorted {
         let dtype = match tensor.dtype() {
-            Element::F32 => Dtype::F32,
-            Element::F64 => Dtype::F64,
-            Element::I32 => Dtype::I32,
-            Element::I64 => Dtype::I64,
-            Element::U32 => Dtype::U32,
-            Element::Bool => Dtype::BOOL,
+            Dtype::F32 => FileDtype::F32,
+            Dtype::F64 => FileDtype::F64,
+            Dtype::I32 => FileDtype::I32,
+            Dtype::I64 => FileDtype::I64,
+            Dtype::U32 => FileDtype::U32,
+            Dtype::Bool => FileDtype::BOOL,
         };
         let shape = tensor.shape().iter().map(|&size| size as usize).collect();
         views.push((name, TensorView::new(dtype, shape, tensor.bytes()).map_err(cannot_pack)?));
@@ -98,14 +98,14 @@ fn unreadable(error: SafeTensorError) -> DataError {
 fn tensor_of(view: &TensorView) -> Result<HostTensor, DataError> {
     let data = view.data();
     let (dtype, bytes) = match view.dtype() {
-        Dtype::F32 => (Element::F32, data.to_vec()),
-        Dtype::F64 => (Element::F64, data.to_vec()),
-        Dtype::I32 => (Element::I32, data.to_vec()),
-        Dtype::I64 => (Element::I64, data.to_vec()),
-        Dtype::U32 => (Element::U32, data.to_vec()),
-        Dtype::BOOL => (Element::Bool, data.to_vec()),
-        Dtype::F16 => (Element::F32, widen(data, single_of_half)),
-        Dtype::BF16 => (Element::F32, widen(data, single_of_brain)),
+        FileDtype::F32 => (Dtype::F32, data.to_vec()),
+        FileDtype::F64 => (Dtype::F64, data.to_vec()),
+        FileDtype::I32 => (Dtype::I32, data.to_vec()),
+        FileDtype::I64 => (Dtype::I64, data.to_vec()),
+        FileDtype::U32 => (Dtype::U32, data.to_vec()),
+        FileDtype::BOOL => (Dtype::Bool, data.to_vec()),
+        FileDtype::F16 => (Dtype::F32, widen(data, single_of_half)),
+        FileDtype::BF16 => (Dtype::F32, widen(data, single_of_brain)),
         other => {
             let remedy = "convert it first; F16, BF16, F32, F64, I32, I64, U32 and BOOL are read";
             return Err(DataError::new("", format!("elements of type {other} are not supported"), remedy));
@@ -142,7 +142,7 @@ fn single_of_brain(bits: u16) -> f32 {
 }
 
 /// What a model wants a tensor to be: name, dtype and shape.
-pub type ExpectedTensor = (String, Element, Vec<u64>);
+pub type ExpectedTensor = (String, Dtype, Vec<u64>);
 
 impl Checkpoint {
     /// Checks that the file has exactly these tensors.
@@ -192,7 +192,7 @@ mod tests {
             ("seen".to_string(), HostTensor::scalar(i64::MAX)),
             ("key".to_string(), HostTensor::from_slice([2], &[0, u32::MAX]).unwrap()),
             ("mask".to_string(), HostTensor::from_slice([3], &[true, false, true]).unwrap()),
-            ("none".to_string(), HostTensor::zeros(Element::F32, [0, 4]).unwrap()),
+            ("none".to_string(), HostTensor::zeros(Dtype::F32, [0, 4]).unwrap()),
         ]
     }
 
@@ -229,7 +229,7 @@ mod tests {
         };
         for (error, text) in [
             (check(|all| all[0].2 = vec![3, 2]), "`hidden.weight` has shape [2, 3], the model wants [3, 2]"),
-            (check(|all| all[0].1 = Element::F64), "`hidden.weight` holds f32, the model wants f64"),
+            (check(|all| all[0].1 = Dtype::F64), "`hidden.weight` holds f32, the model wants f64"),
             (check(|all| drop(all.remove(2))), "the model has no tensor `step`"),
             (check(|all| all[1].0 = "hiden.bias".to_string()), "`hiden.bias` of the model is missing"),
             (check(|all| all[1].0 = "hiden.bias".to_string()), "did you mean `hidden.bias`?"),

@@ -12,16 +12,16 @@ use serde_json::{Map, Value};
 
 use crate::error::{DataError, known_names};
 use crate::file::{read_text, write_atomically};
-use crate::tensor::{Element, HostTensor, Number, Stored, Target, convert_elements, misfit_remedy, shape_text};
+use crate::tensor::{Dtype, HostTensor, Number, Stored, Target, convert_elements, misfit_remedy, shape_text};
 
 /// Names of the dtypes in these files, which are NumPy's.
-const DTYPES: [(&str, Element); 6] = [
-    ("float32", Element::F32),
-    ("float64", Element::F64),
-    ("int32", Element::I32),
-    ("int64", Element::I64),
-    ("uint32", Element::U32),
-    ("bool", Element::Bool),
+const DTYPES: [(&str, Dtype); 6] = [
+    ("float32", Dtype::F32),
+    ("float64", Dtype::F64),
+    ("int32", Dtype::I32),
+    ("int64", Dtype::I64),
+    ("uint32", Dtype::U32),
+    ("bool", Dtype::Bool),
 ];
 
 const FORM: &str = r#"write {"name": {"shape": [2], "dtype": "float64", "data": [1.0, 2.0]}}"#;
@@ -68,7 +68,7 @@ fn key<'a>(entries: &'a Map<String, Value>, name: &str) -> Result<&'a Value, Dat
     entries.get(name).ok_or_else(|| DataError::new("", format!("the key `{name}` is missing"), FORM))
 }
 
-fn parse_dtype(value: &Value) -> Result<Element, DataError> {
+fn parse_dtype(value: &Value) -> Result<Dtype, DataError> {
     let names = DTYPES.iter().map(|&(name, _)| name);
     let Some(written) = value.as_str() else {
         let remedy = known_names("dtypes", "", names);
@@ -87,7 +87,7 @@ fn parse_shape(value: &Value) -> Result<Vec<u64>, DataError> {
 }
 
 /// Appends nested lists of this shape.
-fn push_nested(value: &Value, shape: &[u64], dtype: Element, bytes: &mut Vec<u8>) -> Result<(), DataError> {
+fn push_nested(value: &Value, shape: &[u64], dtype: Dtype, bytes: &mut Vec<u8>) -> Result<(), DataError> {
     let Some((&size, rest)) = shape.split_first() else {
         return push_number(value, dtype, bytes);
     };
@@ -106,22 +106,22 @@ fn push_nested(value: &Value, shape: &[u64], dtype: Element, bytes: &mut Vec<u8>
     Ok(())
 }
 
-fn push_number(value: &Value, dtype: Element, bytes: &mut Vec<u8>) -> Result<(), DataError> {
-    let is_float = matches!(dtype, Element::F32 | Element::F64);
+fn push_number(value: &Value, dtype: Dtype, bytes: &mut Vec<u8>) -> Result<(), DataError> {
+    let is_float = matches!(dtype, Dtype::F32 | Dtype::F64);
     let (read_as, number) = match value {
-        Value::Bool(flag) if dtype == Element::Bool => {
+        Value::Bool(flag) if dtype == Dtype::Bool => {
             flag.write(bytes);
             return Ok(());
         }
-        Value::Number(number) if dtype != Element::Bool => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => (Element::I64, whole.to_le_bytes()),
-            (None, Some(double)) => (Element::F64, double.to_le_bytes()),
+        Value::Number(number) if dtype != Dtype::Bool => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => (Dtype::I64, whole.to_le_bytes()),
+            (None, Some(double)) => (Dtype::F64, double.to_le_bytes()),
             (None, None) => return Err(not_a_number(value, dtype)),
         },
         Value::String(text) if is_float => match text.to_ascii_lowercase().as_str() {
-            "nan" => (Element::F64, f64::NAN.to_le_bytes()),
-            "inf" | "infinity" => (Element::F64, f64::INFINITY.to_le_bytes()),
-            "-inf" | "-infinity" => (Element::F64, f64::NEG_INFINITY.to_le_bytes()),
+            "nan" => (Dtype::F64, f64::NAN.to_le_bytes()),
+            "inf" | "infinity" => (Dtype::F64, f64::INFINITY.to_le_bytes()),
+            "-inf" | "-infinity" => (Dtype::F64, f64::NEG_INFINITY.to_le_bytes()),
             _ => return Err(not_a_number(value, dtype)),
         },
         _ => return Err(not_a_number(value, dtype)),
@@ -130,11 +130,11 @@ fn push_number(value: &Value, dtype: Element, bytes: &mut Vec<u8>) -> Result<(),
         .map_err(|_| DataError::new("", format!("{value} does not fit in {dtype}"), misfit_remedy(dtype)))
 }
 
-fn not_a_number(value: &Value, dtype: Element) -> DataError {
+fn not_a_number(value: &Value, dtype: Dtype) -> DataError {
     let remedy = match dtype {
-        Element::F32 | Element::F64 => r#"write a number, "nan", "inf" or "-inf""#,
-        Element::Bool => "write true or false",
-        Element::I32 | Element::I64 | Element::U32 => "write a whole number",
+        Dtype::F32 | Dtype::F64 => r#"write a number, "nan", "inf" or "-inf""#,
+        Dtype::Bool => "write true or false",
+        Dtype::I32 | Dtype::I64 | Dtype::U32 => "write a whole number",
     };
     DataError::new("", format!("{} where one {dtype} belongs", kind(value)), remedy)
 }
@@ -175,7 +175,7 @@ fn write_document(tensors: &[(String, HostTensor)], writer: &mut impl Write) -> 
     writer.write_all(if tensors.is_empty() { b"}\n" } else { b"\n}\n" })
 }
 
-fn write_nested(bytes: &[u8], shape: &[u64], dtype: Element, writer: &mut impl Write) -> io::Result<()> {
+fn write_nested(bytes: &[u8], shape: &[u64], dtype: Dtype, writer: &mut impl Write) -> io::Result<()> {
     let Some((&size, rest)) = shape.split_first() else { return write_number(bytes, dtype, writer) };
     let step = bytes.len() / size.max(1) as usize;
     writer.write_all(b"[")?;
@@ -188,14 +188,14 @@ fn write_nested(bytes: &[u8], shape: &[u64], dtype: Element, writer: &mut impl W
     writer.write_all(b"]")
 }
 
-fn write_number(bytes: &[u8], dtype: Element, writer: &mut impl Write) -> io::Result<()> {
+fn write_number(bytes: &[u8], dtype: Dtype, writer: &mut impl Write) -> io::Result<()> {
     match dtype {
-        Element::F32 => write_float(f64::from(<f32 as Number>::read(bytes)), writer),
-        Element::F64 => write_float(<f64 as Number>::read(bytes), writer),
-        Element::I32 => write!(writer, "{}", <i32 as Number>::read(bytes)),
-        Element::I64 => write!(writer, "{}", <i64 as Number>::read(bytes)),
-        Element::U32 => write!(writer, "{}", <u32 as Number>::read(bytes)),
-        Element::Bool => write!(writer, "{}", <bool as Number>::read(bytes)),
+        Dtype::F32 => write_float(f64::from(<f32 as Number>::read(bytes)), writer),
+        Dtype::F64 => write_float(<f64 as Number>::read(bytes), writer),
+        Dtype::I32 => write!(writer, "{}", <i32 as Number>::read(bytes)),
+        Dtype::I64 => write!(writer, "{}", <i64 as Number>::read(bytes)),
+        Dtype::U32 => write!(writer, "{}", <u32 as Number>::read(bytes)),
+        Dtype::Bool => write!(writer, "{}", <bool as Number>::read(bytes)),
     }
 }
 
@@ -275,7 +275,7 @@ mod tests {
     fn the_text_is_as_documented() {
         let tensors = [
             ("w".to_string(), HostTensor::from_slice([2, 1], &[0.5f64, f64::NAN]).unwrap()),
-            ("\"q\"".to_string(), HostTensor::zeros(Element::I32, [2, 0]).unwrap()),
+            ("\"q\"".to_string(), HostTensor::zeros(Dtype::I32, [2, 0]).unwrap()),
             ("s".to_string(), HostTensor::scalar(true)),
         ];
         let text = to_text(&tensors);

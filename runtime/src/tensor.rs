@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use crate::error::DataError;
 
-/// What one element is. The same names and sizes as the compiler's dtypes.
+/// What one element is, in files, in memory and in programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Element {
+pub enum Dtype {
     /// IEEE single.
     F32,
     /// IEEE double.
@@ -26,49 +26,60 @@ pub enum Element {
     Bool,
 }
 
-impl Element {
+impl Dtype {
     /// All of them.
-    pub const ALL: [Element; 6] = [Element::F32, Element::F64, Element::I32, Element::I64, Element::U32, Element::Bool];
+    pub const ALL: [Dtype; 6] = [Dtype::F32, Dtype::F64, Dtype::I32, Dtype::I64, Dtype::U32, Dtype::Bool];
 
-    /// Its name in the language.
+    /// Its name in the language and in every text form.
     pub fn name(self) -> &'static str {
         match self {
-            Element::F32 => "f32",
-            Element::F64 => "f64",
-            Element::I32 => "i32",
-            Element::I64 => "i64",
-            Element::U32 => "u32",
-            Element::Bool => "bool",
+            Dtype::F32 => "f32",
+            Dtype::F64 => "f64",
+            Dtype::I32 => "i32",
+            Dtype::I64 => "i64",
+            Dtype::U32 => "u32",
+            Dtype::Bool => "bool",
         }
     }
 
-    /// The element of that name in the language.
-    pub fn from_name(name: &str) -> Option<Element> {
-        Element::ALL.into_iter().find(|element| element.name() == name)
+    /// The dtype of that name.
+    pub fn from_name(name: &str) -> Option<Dtype> {
+        Dtype::ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
+    /// Bytes of one element in memory.
+    pub fn bytes(self) -> u64 {
         match self {
-            Element::F64 | Element::I64 => 8,
-            Element::F32 | Element::I32 | Element::U32 => 4,
-            Element::Bool => 1,
+            Dtype::F64 | Dtype::I64 => 8,
+            Dtype::F32 | Dtype::I32 | Dtype::U32 => 4,
+            Dtype::Bool => 1,
         }
     }
 
-    /// Whether it is a whole number (not bool).
+    /// Whether derivatives exist for it.
+    pub fn is_float(self) -> bool {
+        matches!(self, Dtype::F32 | Dtype::F64)
+    }
+
+    /// Whether a tensor of it can have a cotangent: a float, or a bool, whose cotangent is a float tensor that says by how
+    /// much the loss is larger at true than at false, to first order.
+    pub fn has_cotangent(self) -> bool {
+        self.is_float() || self == Dtype::Bool
+    }
+
+    /// Whether it holds whole numbers (not bool).
     pub fn is_integer(self) -> bool {
-        matches!(self, Element::I32 | Element::I64 | Element::U32)
+        matches!(self, Dtype::I32 | Dtype::I64 | Dtype::U32)
     }
 }
 
-impl fmt::Display for Element {
+impl fmt::Display for Dtype {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
     }
 }
 
-/// What one element of a data file is: an [`Element`], or a small whole number that is only widened when it is used.
+/// What one element of a data file is: a [`Dtype`], or a small whole number that is only widened when it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// Unsigned byte.
@@ -78,7 +89,7 @@ pub enum Stored {
     /// Signed 16 bits.
     I16,
     /// As in memory.
-    Element(Element),
+    Element(Dtype),
 }
 
 impl Stored {
@@ -87,7 +98,7 @@ impl Stored {
         match self {
             Stored::U8 | Stored::I8 => 1,
             Stored::I16 => 2,
-            Stored::Element(element) => element.bytes(),
+            Stored::Element(dtype) => dtype.bytes() as usize,
         }
     }
 }
@@ -98,15 +109,15 @@ impl fmt::Display for Stored {
             Stored::U8 => formatter.write_str("u8"),
             Stored::I8 => formatter.write_str("i8"),
             Stored::I16 => formatter.write_str("i16"),
-            Stored::Element(element) => element.fmt(formatter),
+            Stored::Element(dtype) => dtype.fmt(formatter),
         }
     }
 }
 
-/// A number type of Rust that is one [`Element`].
+/// A number type of Rust that is one [`Dtype`].
 pub trait Number: Copy + Target {
     /// Which one.
-    const ELEMENT: Element;
+    const DTYPE: Dtype;
     /// Reads one from exactly its bytes.
     fn read(bytes: &[u8]) -> Self;
 }
@@ -194,7 +205,7 @@ macro_rules! targets {
             }
         }
         impl Number for $type {
-            const ELEMENT: Element = Element::$element;
+            const DTYPE: Dtype = Dtype::$element;
             fn read(bytes: &[u8]) -> Self {
                 <$type>::from_le_bytes(bytes.try_into().expect("bug in bpc: element of another size"))
             }
@@ -223,7 +234,7 @@ impl Target for bool {
 }
 
 impl Number for bool {
-    const ELEMENT: Element = Element::Bool;
+    const DTYPE: Dtype = Dtype::Bool;
     fn read(bytes: &[u8]) -> Self {
         bytes[0] != 0
     }
@@ -231,31 +242,31 @@ impl Number for bool {
 
 /// Appends the elements of `bytes`, converted, to `out`. Floats round to the nearest; a finite value that would become
 /// infinite, a fraction or NaN where a whole number is wanted, and a whole number out of range are a [`Misfit`].
-pub fn convert_elements(from: Stored, bytes: &[u8], to: Element, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub fn convert_elements(from: Stored, bytes: &[u8], to: Dtype, out: &mut Vec<u8>) -> Result<(), Misfit> {
     if from == Stored::Element(to) {
         out.extend_from_slice(bytes);
         return Ok(());
     }
     match from {
-        Stored::U8 | Stored::Element(Element::Bool) => convert_from::<u8>(bytes, to, out),
+        Stored::U8 | Stored::Element(Dtype::Bool) => convert_from::<u8>(bytes, to, out),
         Stored::I8 => convert_from::<i8>(bytes, to, out),
         Stored::I16 => convert_from::<i16>(bytes, to, out),
-        Stored::Element(Element::I32) => convert_from::<i32>(bytes, to, out),
-        Stored::Element(Element::I64) => convert_from::<i64>(bytes, to, out),
-        Stored::Element(Element::U32) => convert_from::<u32>(bytes, to, out),
-        Stored::Element(Element::F32) => convert_from::<f32>(bytes, to, out),
-        Stored::Element(Element::F64) => convert_from::<f64>(bytes, to, out),
+        Stored::Element(Dtype::I32) => convert_from::<i32>(bytes, to, out),
+        Stored::Element(Dtype::I64) => convert_from::<i64>(bytes, to, out),
+        Stored::Element(Dtype::U32) => convert_from::<u32>(bytes, to, out),
+        Stored::Element(Dtype::F32) => convert_from::<f32>(bytes, to, out),
+        Stored::Element(Dtype::F64) => convert_from::<f64>(bytes, to, out),
     }
 }
 
-fn convert_from<S: Source>(bytes: &[u8], to: Element, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn convert_from<S: Source>(bytes: &[u8], to: Dtype, out: &mut Vec<u8>) -> Result<(), Misfit> {
     match to {
-        Element::F32 => convert_each::<S, f32>(bytes, out),
-        Element::F64 => convert_each::<S, f64>(bytes, out),
-        Element::I32 => convert_each::<S, i32>(bytes, out),
-        Element::I64 => convert_each::<S, i64>(bytes, out),
-        Element::U32 => convert_each::<S, u32>(bytes, out),
-        Element::Bool => convert_each::<S, bool>(bytes, out),
+        Dtype::F32 => convert_each::<S, f32>(bytes, out),
+        Dtype::F64 => convert_each::<S, f64>(bytes, out),
+        Dtype::I32 => convert_each::<S, i32>(bytes, out),
+        Dtype::I64 => convert_each::<S, i64>(bytes, out),
+        Dtype::U32 => convert_each::<S, u32>(bytes, out),
+        Dtype::Bool => convert_each::<S, bool>(bytes, out),
     }
 }
 
@@ -301,7 +312,7 @@ pub fn position_text(shape: &[u64], index: usize) -> String {
 /// A tensor in host memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HostTensor {
-    dtype: Element,
+    dtype: Dtype,
     shape: Vec<u64>,
     /// Shared by clones until one of them is written.
     bytes: Arc<Vec<u8>>,
@@ -309,15 +320,15 @@ pub struct HostTensor {
 
 impl HostTensor {
     /// A tensor of these bytes. An error if their number does not follow from the shape, or a bool is neither 0 nor 1.
-    pub fn new(dtype: Element, shape: impl Into<Vec<u64>>, bytes: Vec<u8>) -> Result<HostTensor, DataError> {
+    pub fn new(dtype: Dtype, shape: impl Into<Vec<u64>>, bytes: Vec<u8>) -> Result<HostTensor, DataError> {
         let shape = shape.into();
-        let wanted = element_count(&shape).and_then(|count| count.checked_mul(dtype.bytes() as u64));
+        let wanted = element_count(&shape).and_then(|count| count.checked_mul(dtype.bytes()));
         if wanted != Some(bytes.len() as u64) {
-            let have = bytes.len() / dtype.bytes();
+            let have = bytes.len() / dtype.bytes() as usize;
             let problem = format!("{have} elements do not make a tensor {dtype}{}", shape_text(&shape));
             return Err(DataError::new("", problem, "give as many elements as the shape says"));
         }
-        if dtype == Element::Bool
+        if dtype == Dtype::Bool
             && let Some(index) = bytes.iter().position(|&byte| byte > 1)
         {
             let problem = format!("bool element {} is {}", position_text(&shape, index), bytes[index]);
@@ -332,22 +343,22 @@ impl HostTensor {
         for &value in values {
             value.write(&mut bytes);
         }
-        HostTensor::new(T::ELEMENT, shape, bytes)
+        HostTensor::new(T::DTYPE, shape, bytes)
     }
 
     /// A rank-0 tensor.
     pub fn scalar<T: Number>(value: T) -> HostTensor {
         let mut bytes = Vec::new();
         value.write(&mut bytes);
-        HostTensor { dtype: T::ELEMENT, shape: Vec::new(), bytes: Arc::new(bytes) }
+        HostTensor { dtype: T::DTYPE, shape: Vec::new(), bytes: Arc::new(bytes) }
     }
 
     /// All zero. An error only if it could not fit in memory.
     #[expect(clippy::slow_vector_initialization, reason = "`vec!` ends the program where memory is short")]
-    pub fn zeros(dtype: Element, shape: impl Into<Vec<u64>>) -> Result<HostTensor, DataError> {
+    pub fn zeros(dtype: Dtype, shape: impl Into<Vec<u64>>) -> Result<HostTensor, DataError> {
         let shape = shape.into();
         let length = element_count(&shape)
-            .and_then(|count| count.checked_mul(dtype.bytes() as u64))
+            .and_then(|count| count.checked_mul(dtype.bytes()))
             .and_then(|length| usize::try_from(length).ok());
         let mut bytes = Vec::new();
         match length {
@@ -360,13 +371,13 @@ impl HostTensor {
     }
 
     /// A tensor whose bytes the caller has just made for this shape.
-    pub(crate) fn from_parts(dtype: Element, shape: Vec<u64>, bytes: Vec<u8>) -> HostTensor {
-        debug_assert_eq!(element_count(&shape), Some((bytes.len() / dtype.bytes()) as u64));
+    pub(crate) fn from_parts(dtype: Dtype, shape: Vec<u64>, bytes: Vec<u8>) -> HostTensor {
+        debug_assert_eq!(element_count(&shape), Some((bytes.len() / dtype.bytes() as usize) as u64));
         HostTensor { dtype, shape, bytes: Arc::new(bytes) }
     }
 
     /// What its elements are.
-    pub fn dtype(&self) -> Element {
+    pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
@@ -377,7 +388,7 @@ impl HostTensor {
 
     /// Number of elements.
     pub fn elements(&self) -> usize {
-        self.bytes.len() / self.dtype.bytes()
+        self.bytes.len() / self.dtype.bytes() as usize
     }
 
     /// The elements, little endian.
@@ -408,23 +419,23 @@ impl HostTensor {
 
     /// The elements as numbers of their own type; an error if `T` is another.
     pub fn to_vec<T: Number>(&self) -> Result<Vec<T>, DataError> {
-        if T::ELEMENT != self.dtype {
-            let problem = format!("a tensor {} does not hold {}", self.type_text(), T::ELEMENT);
+        if T::DTYPE != self.dtype {
+            let problem = format!("a tensor {} does not hold {}", self.type_text(), T::DTYPE);
             return Err(DataError::new("", problem, format!("read {} or convert it first", self.dtype)));
         }
-        Ok(self.bytes.chunks_exact(self.dtype.bytes()).map(T::read).collect())
+        Ok(self.bytes.chunks_exact(self.dtype.bytes() as usize).map(T::read).collect())
     }
 
     /// The elements as doubles, whatever they are; i64 beyond 2^53 rounds, a bool is 0 or 1.
     pub fn to_f64(&self) -> Vec<f64> {
         let mut bytes = Vec::new();
-        convert_elements(Stored::Element(self.dtype), &self.bytes, Element::F64, &mut bytes)
+        convert_elements(Stored::Element(self.dtype), &self.bytes, Dtype::F64, &mut bytes)
             .expect("bug in bpc: a double can be as large as any element");
         bytes.chunks_exact(8).map(<f64 as Number>::read).collect()
     }
 
     /// The same values as another dtype, by the rules of [`convert_elements`].
-    pub fn convert(&self, dtype: Element) -> Result<HostTensor, DataError> {
+    pub fn convert(&self, dtype: Dtype) -> Result<HostTensor, DataError> {
         let mut bytes = Vec::new();
         convert_elements(Stored::Element(self.dtype), &self.bytes, dtype, &mut bytes).map_err(|misfit| {
             let place = format!("element {}", position_text(&self.shape, misfit.index));
@@ -435,11 +446,11 @@ impl HostTensor {
 }
 
 /// What to do about a value that `dtype` cannot hold.
-pub(crate) fn misfit_remedy(dtype: Element) -> &'static str {
+pub(crate) fn misfit_remedy(dtype: Dtype) -> &'static str {
     match dtype {
-        Element::F32 | Element::F64 => "scale the data, or use a wider float",
-        Element::Bool => "use 0 and 1, or another dtype",
-        Element::I32 | Element::I64 | Element::U32 => {
+        Dtype::F32 | Dtype::F64 => "scale the data, or use a wider float",
+        Dtype::Bool => "use 0 and 1, or another dtype",
+        Dtype::I32 | Dtype::I64 | Dtype::U32 => {
             "use whole numbers in the range of the dtype, or a float or wider dtype"
         }
     }
@@ -461,12 +472,12 @@ mod tests {
 
     #[test]
     fn bytes_and_shape_agree() {
-        assert!(HostTensor::new(Element::F32, [2, 2], vec![0; 16]).is_ok());
-        let error = HostTensor::new(Element::F32, [2, 2], vec![0; 15]).unwrap_err().to_string();
+        assert!(HostTensor::new(Dtype::F32, [2, 2], vec![0; 16]).is_ok());
+        let error = HostTensor::new(Dtype::F32, [2, 2], vec![0; 15]).unwrap_err().to_string();
         assert!(error.contains("3 elements do not make a tensor f32[2, 2]"), "{error}");
-        assert!(HostTensor::new(Element::F32, [u64::MAX, 8], vec![]).is_err());
-        assert!(HostTensor::zeros(Element::F64, [1 << 62]).is_err());
-        let error = HostTensor::new(Element::Bool, [2, 2], vec![0, 1, 2, 0]).unwrap_err().to_string();
+        assert!(HostTensor::new(Dtype::F32, [u64::MAX, 8], vec![]).is_err());
+        assert!(HostTensor::zeros(Dtype::F64, [1 << 62]).is_err());
+        let error = HostTensor::new(Dtype::Bool, [2, 2], vec![0, 1, 2, 0]).unwrap_err().to_string();
         assert!(error.contains("bool element [1, 0] is 2"), "{error}");
     }
 
@@ -484,25 +495,25 @@ mod tests {
     #[test]
     fn values_that_fit_convert() {
         let whole = HostTensor::from_slice([3], &[-1.0f64, 0.0, 2_147_483_647.0]).unwrap();
-        assert_eq!(whole.convert(Element::I32).unwrap().to_vec::<i32>().unwrap(), [-1, 0, i32::MAX]);
+        assert_eq!(whole.convert(Dtype::I32).unwrap().to_vec::<i32>().unwrap(), [-1, 0, i32::MAX]);
         let flags = HostTensor::from_slice([2], &[0u32, 1]).unwrap();
-        assert_eq!(flags.convert(Element::Bool).unwrap().to_vec::<bool>().unwrap(), [false, true]);
+        assert_eq!(flags.convert(Dtype::Bool).unwrap().to_vec::<bool>().unwrap(), [false, true]);
         let large = HostTensor::from_slice([2], &[f64::INFINITY, 0.1]).unwrap();
-        assert_eq!(large.convert(Element::F32).unwrap().to_vec::<f32>().unwrap(), [f32::INFINITY, 0.1]);
+        assert_eq!(large.convert(Dtype::F32).unwrap().to_vec::<f32>().unwrap(), [f32::INFINITY, 0.1]);
         let exact = HostTensor::scalar(i64::MAX);
-        assert_eq!(exact.convert(Element::I64).unwrap(), exact);
+        assert_eq!(exact.convert(Dtype::I64).unwrap(), exact);
     }
 
     #[test]
     fn values_that_do_not_fit_are_named() {
-        let refused: [(HostTensor, Element, &str); 7] = [
-            (HostTensor::scalar(1e300f64), Element::F32, "f32"),
-            (HostTensor::scalar(0.5f64), Element::I32, "0.5 does not fit in i32"),
-            (HostTensor::scalar(f32::NAN), Element::I64, "NaN does not fit in i64"),
-            (HostTensor::scalar(-1i32), Element::U32, "-1 does not fit in u32"),
-            (HostTensor::scalar(2_147_483_648i64), Element::I32, "2147483648 does not fit in i32"),
-            (HostTensor::scalar(9_223_372_036_854_775_808.0f64), Element::I64, "does not fit in i64"),
-            (HostTensor::from_slice([1, 2], &[1i32, 2]).unwrap(), Element::Bool, "element [0, 1]: 2 does not fit"),
+        let refused: [(HostTensor, Dtype, &str); 7] = [
+            (HostTensor::scalar(1e300f64), Dtype::F32, "f32"),
+            (HostTensor::scalar(0.5f64), Dtype::I32, "0.5 does not fit in i32"),
+            (HostTensor::scalar(f32::NAN), Dtype::I64, "NaN does not fit in i64"),
+            (HostTensor::scalar(-1i32), Dtype::U32, "-1 does not fit in u32"),
+            (HostTensor::scalar(2_147_483_648i64), Dtype::I32, "2147483648 does not fit in i32"),
+            (HostTensor::scalar(9_223_372_036_854_775_808.0f64), Dtype::I64, "does not fit in i64"),
+            (HostTensor::from_slice([1, 2], &[1i32, 2]).unwrap(), Dtype::Bool, "element [0, 1]: 2 does not fit"),
         ];
         for (tensor, dtype, text) in refused {
             let error = tensor.convert(dtype).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::data::npz;
 use crate::error::DataError;
-use crate::tensor::{Element, HostTensor, Stored, convert_elements};
+use crate::tensor::{Dtype, HostTensor, Stored, convert_elements};
 use crate::{checkpoint, json_tensor};
 
 /// Reads all tensors of a file.
@@ -20,7 +20,7 @@ pub fn read_tensors(path: &Path) -> Result<Vec<(String, HostTensor)>, DataError>
             .map(|(name, column)| {
                 let dtype = match column.stored {
                     Stored::Element(dtype) => dtype,
-                    Stored::U8 | Stored::I8 | Stored::I16 => Element::I32,
+                    Stored::U8 | Stored::I8 | Stored::I16 => Dtype::I32,
                 };
                 let mut bytes = Vec::new();
                 convert_elements(column.stored, &column.bytes, dtype, &mut bytes)

@@ -9,12 +9,12 @@ use super::error::Error;
 use super::step::memory;
 use super::values::Tensors;
 use crate::codegen::jit::AlignedBytes;
-use crate::ir::types::{Dtype, TensorType};
+use crate::ir::types::TensorType;
 use crate::kernel::ir::{BufferRole, Place, Program};
 use crate::kernel::plan::ALIGNMENT;
 use crate::lower::{Lowered, Parameter};
 use crate::pipeline::Compilation;
-use bpc_runtime::tensor::{Element, HostTensor};
+use bpc_runtime::tensor::HostTensor;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Parameters and optimiser state of a model.
@@ -182,7 +182,7 @@ impl State {
                 place.ty
             )));
         }
-        let converted = tensor.convert(element(place.ty.dtype))?;
+        let converted = tensor.convert(place.ty.dtype)?;
         write(&mut self.block, place.offset, &place.ty, &converted);
         Ok(())
     }
@@ -205,21 +205,15 @@ fn places(program: &Program) -> impl Iterator<Item = (&String, StatePlace)> {
     })
 }
 
-/// The runtime's name of a dtype.
-pub(crate) fn element(dtype: Dtype) -> Element {
-    Element::from_name(dtype.name()).expect("bug in bpc: the runtime knows every dtype")
-}
-
 /// The type of a tensor in memory.
 pub(crate) fn tensor_type(tensor: &HostTensor) -> TensorType {
-    let dtype = Dtype::from_name(tensor.dtype().name()).expect("bug in bpc: the compiler knows every dtype");
-    TensorType::new(dtype, tensor.shape())
+    TensorType::new(tensor.dtype(), tensor.shape())
 }
 
 /// The tensor at a place of a block.
 pub(super) fn read(block: &AlignedBytes, offset: usize, ty: &TensorType) -> HostTensor {
     let bytes = block.elements::<u8>(offset, ty.bytes() as usize).to_vec();
-    HostTensor::new(element(ty.dtype), ty.shape.clone(), bytes)
+    HostTensor::new(ty.dtype, ty.shape.clone(), bytes)
         .unwrap_or_else(|error| panic!("bug in bpc: a buffer of {ty}: {error}"))
 }
 

@@ -7,7 +7,7 @@
 
 use super::error::Error;
 use super::model::Model;
-use super::state::{State, element, tensor_type};
+use super::state::{State, tensor_type};
 use super::values::Tensors;
 use crate::codegen::Host;
 use crate::codegen::backend::{Argument, Backend, CompiledStep};
@@ -141,7 +141,7 @@ impl Step {
         for ArgumentType { ty, .. } in special.arguments.iter().filter(is_output) {
             let output = match last.next() {
                 Some(tensor) if !tensor.is_shared() => tensor,
-                _ => HostTensor::zeros(element(ty.dtype), ty.shape.clone())?,
+                _ => HostTensor::zeros(ty.dtype, ty.shape.clone())?,
             };
             special.outputs.push(output);
         }
@@ -154,7 +154,7 @@ impl Step {
                 continue;
             }
             let given = inputs.get(name).ok_or_else(|| Error::Call(format!("the input `{name}` ({ty}) is missing")))?;
-            if given.shape() != ty.shape || given.dtype() != element(ty.dtype) {
+            if given.shape() != ty.shape || given.dtype() != ty.dtype {
                 return Err(Error::Call(format!("the input `{name}` is {} and should be {ty}", given.type_text())));
             }
             arguments.push(Argument::Input(given.bytes()));

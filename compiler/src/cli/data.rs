@@ -15,7 +15,6 @@ use bpc_runtime::data::batches::{BatchSize, Plan};
 use bpc_runtime::data::dataset::Dataset;
 use bpc_runtime::data::{self, SourceSpec, Split, WantedInput};
 use bpc_runtime::error::DataError;
-use bpc_runtime::tensor::Element;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -182,7 +181,7 @@ fn read(model: &Model, settings: &Settings) -> Result<Result<Split, Diagnostic>,
         .iter()
         .map(|input| WantedInput {
             name: input.name.clone(),
-            dtype: Element::from_name(input.dtype.name()).expect("bug in bpc: the runtime knows every dtype"),
+            dtype: input.dtype,
             row_shape: input.dims.iter().skip(1).map(|dim| size_of(model, dim)).collect(),
         })
         .collect();

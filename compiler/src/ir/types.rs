@@ -6,75 +6,7 @@
 
 use std::fmt;
 
-/// What one element is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dtype {
-    /// IEEE single.
-    F32,
-    /// IEEE double.
-    F64,
-    /// Signed 32 bits.
-    I32,
-    /// Signed 64 bits.
-    I64,
-    /// Unsigned 32 bits.
-    U32,
-    /// 0 or 1 in one byte.
-    Bool,
-}
-
-impl Dtype {
-    /// All of them.
-    pub const ALL: [Dtype; 6] = [Dtype::F32, Dtype::F64, Dtype::I32, Dtype::I64, Dtype::U32, Dtype::Bool];
-
-    /// Its name in the language and in every text form.
-    pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::F64 => "f64",
-            Dtype::I32 => "i32",
-            Dtype::I64 => "i64",
-            Dtype::U32 => "u32",
-            Dtype::Bool => "bool",
-        }
-    }
-
-    /// The dtype of that name.
-    pub fn from_name(name: &str) -> Option<Dtype> {
-        Dtype::ALL.into_iter().find(|dtype| dtype.name() == name)
-    }
-
-    /// Bytes of one element in memory.
-    pub fn bytes(self) -> u64 {
-        match self {
-            Dtype::F64 | Dtype::I64 => 8,
-            Dtype::F32 | Dtype::I32 | Dtype::U32 => 4,
-            Dtype::Bool => 1,
-        }
-    }
-
-    /// Whether derivatives exist for it.
-    pub fn is_float(self) -> bool {
-        matches!(self, Dtype::F32 | Dtype::F64)
-    }
-
-    /// Whether a tensor of it can have a cotangent: a float, or a bool, whose cotangent is a float tensor that says by how
-    /// much the loss is larger at true than at false, to first order.
-    pub fn has_cotangent(self) -> bool {
-        self.is_float() || self == Dtype::Bool
-    }
-
-    /// Whether it holds whole numbers (not bool).
-    pub fn is_integer(self) -> bool {
-        matches!(self, Dtype::I32 | Dtype::I64 | Dtype::U32)
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
+pub use bpc_runtime::tensor::Dtype;
 
 /// Sizes of the axes, outermost first; row-major in memory. An axis may be empty.
 pub type Shape = Vec<u64>;

@@ -51,7 +51,7 @@ fn gradients_of_given_samples() {
             let wanted = tensor(&case[slope]).to_f64();
             let largest = wanted.iter().fold(0.0f64, |most, slope| most.max(slope.abs()));
             assert!(largest > 0.0 || case["logits"]["shape"][2] == 1, "case {number}, {slope} says nothing");
-            for (dtype, element, tolerance) in [("f64", Element::F64, 1e-12), ("f32", Element::F32, 1e-5 * largest)] {
+            for (dtype, element, tolerance) in [("f64", Dtype::F64, 1e-12), ("f32", Dtype::F32, 1e-5 * largest)] {
                 let noise = HostTensor::from_slice(sample.shape(), noise).unwrap();
                 let inputs = [("logits", tensor(&case["logits"])), ("g", tensor(&case["grad_sample"])), (NOISE, noise)];
                 let inputs: Tensors = inputs
@@ -80,7 +80,7 @@ fn rows_sum_to_zero_and_constants_change_nothing() {
         let noise: Vec<f64> = (0..g.len()).map(|place| (place * 37 % 101) as f64 / 101.0).collect();
         let named = [("logits", &logits), ("g", &g), (NOISE, &noise)];
         let single =
-            |data: &[f64]| HostTensor::from_slice(shape.as_slice(), data).unwrap().convert(Element::F32).unwrap();
+            |data: &[f64]| HostTensor::from_slice(shape.as_slice(), data).unwrap().convert(Dtype::F32).unwrap();
         named.into_iter().map(|(name, data)| (name.to_string(), single(data))).collect()
     };
     for rule in ["straight_through", "straight_through(0.5)", "gumbel_straight_through(0.5)", "reinmax", "reinmax(1.5)"]

@@ -18,7 +18,7 @@ use bpc::kernel::evaluate::{Blocks, evaluate};
 use bpc::kernel::ir::{BufferRole, Program};
 use bpc::{Mode, Model, State, Step, Tensors, compile_text};
 use bpc_runtime::json_tensor;
-use bpc_runtime::tensor::{Element, HostTensor};
+use bpc_runtime::tensor::HostTensor;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

@@ -19,7 +19,7 @@ use bpc::pipeline::Compilation;
 use bpc::{Mode, Model, State, Tensors, compile_text};
 use bpc_runtime::json_tensor;
 use bpc_runtime::philox::{fill_normal_f64, fill_uniform_f64};
-use bpc_runtime::tensor::{Element, HostTensor};
+use bpc_runtime::tensor::{Dtype, HostTensor};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -73,7 +73,7 @@ fn layer_inputs(batch: u64, [length, inputs, outputs]: [u64; 3]) -> Tensors {
 }
 
 fn single(tensors: &Tensors) -> Tensors {
-    tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.convert(Element::F32).unwrap())).collect()
+    tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.convert(Dtype::F32).unwrap())).collect()
 }
 
 fn values(tensors: &Tensors, name: &str) -> Vec<f64> {

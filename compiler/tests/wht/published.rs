@@ -16,7 +16,7 @@ fn check_golden(name: &str, rule: &str, residual: &str, transform: &str) {
     let outputs = weight.shape()[0];
     let bias = match record.get("bias") {
         Some(bias) => tensor(bias),
-        None => HostTensor::zeros(Element::F64, [outputs]).unwrap(),
+        None => HostTensor::zeros(Dtype::F64, [outputs]).unwrap(),
     };
     let given = Tensors::new()
         .with_tensor("x", x)

@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::data::column::Column;
     use crate::data::dataset::{Field, Selection};
-    use crate::tensor::{Element, Stored};
+    use crate::tensor::{Dtype, Stored};
     use std::sync::Arc;
 
     /// Ten rows of two u8 (2 r, 2 r + 1) as f32, and their numbers as i32.
@@ -250,8 +250,8 @@ mod tests {
         let pixels = Column { stored: Stored::U8, shape: vec![10, 2], bytes: (0..20).collect() };
         let numbers = Column { stored: Stored::I8, shape: vec![10], bytes: (0..10).collect() };
         let fields = vec![
-            Field::rows("pixels", Element::F32, vec![2, 1], Arc::new(pixels)),
-            Field::rows("number", Element::I32, vec![], Arc::new(numbers)),
+            Field::rows("pixels", Dtype::F32, vec![2, 1], Arc::new(pixels)),
+            Field::rows("number", Dtype::I32, vec![], Arc::new(numbers)),
         ];
         Dataset::new(fields, Selection::Rows((0..10).collect()))
     }
@@ -350,12 +350,10 @@ mod tests {
     fn errors_and_panics_are_passed_on() {
         let column = |shape: u64| {
             let bytes = [1.0f64, 2.0, 0.5, 4.0].map(f64::to_le_bytes).concat();
-            Arc::new(Column { stored: Stored::Element(Element::F64), shape: vec![shape], bytes })
+            Arc::new(Column { stored: Stored::Element(Dtype::F64), shape: vec![shape], bytes })
         };
-        let unchecked = Dataset::new(
-            vec![Field::rows("label", Element::I32, vec![], column(4))],
-            Selection::Rows((0..4).collect()),
-        );
+        let unchecked =
+            Dataset::new(vec![Field::rows("label", Dtype::I32, vec![], column(4))], Selection::Rows((0..4).collect()));
         let mut prefetch = Batches::new(unchecked.clone(), plan(2, false)).unwrap().prefetch();
         assert!(prefetch.next().unwrap().is_ok());
         let error = prefetch.next().unwrap().unwrap_err().to_string();

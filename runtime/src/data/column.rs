@@ -125,7 +125,7 @@ fn joins(fine: &[u64], coarse: &[u64]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::Element;
+    use crate::tensor::Dtype;
 
     #[test]
     fn rows_fit_by_joining_neighbours_only() {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn misfits_name_the_row() {
-        let wanted = WantedInput { name: "label".to_string(), dtype: Element::Bool, row_shape: vec![Some(2)] };
+        let wanted = WantedInput { name: "label".to_string(), dtype: Dtype::Bool, row_shape: vec![Some(2)] };
         let column = Column { stored: Stored::U8, shape: vec![2, 2], bytes: vec![0, 1, 12, 1] };
         let error = column.check_values(&wanted).unwrap_err().to_string();
         assert!(error.contains("row 1: 12 does not fit in bool of input `label`"), "{error}");

@@ -12,14 +12,14 @@ use ::csv::{ReaderBuilder, StringRecord, Trim};
 use crate::data::column::Column;
 use crate::error::{DataError, known_names};
 use crate::file::read_text;
-use crate::tensor::{Element, Stored, Target, convert_elements, misfit_remedy};
+use crate::tensor::{Dtype, Stored, Target, convert_elements, misfit_remedy};
 
 /// Which columns make one input.
 pub struct Request {
     /// Name of the input.
     pub input: String,
     /// What its numbers are to be.
-    pub dtype: Element,
+    pub dtype: Dtype,
     /// The columns by name, or all that no other request names.
     pub columns: Choice,
 }
@@ -151,7 +151,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn problem_and_remedy(self, cell: &str, dtype: Element) -> (String, &'static str) {
+    fn problem_and_remedy(self, cell: &str, dtype: Dtype) -> (String, &'static str) {
         match self {
             Refusal::NotANumber if cell.is_empty() => {
                 ("the cell is empty".to_string(), "fill it (`nan` is a float), or choose other columns")
@@ -163,28 +163,28 @@ impl Refusal {
 }
 
 /// Appends a cell as one element; a float straight from the text, so that it is rounded once.
-fn push_cell(cell: &str, dtype: Element, output: &mut Vec<u8>) -> Result<(), Refusal> {
+fn push_cell(cell: &str, dtype: Dtype, output: &mut Vec<u8>) -> Result<(), Refusal> {
     // "inf" is infinite, "1e999" is too large.
     let too_large = |infinite: bool| infinite && cell.bytes().any(|byte| byte.is_ascii_digit());
     match dtype {
-        Element::F32 => {
+        Dtype::F32 => {
             let value: f32 = cell.parse().map_err(|_| Refusal::NotANumber)?;
             if too_large(value.is_infinite()) {
                 return Err(Refusal::DoesNotFit);
             }
             value.write(output);
         }
-        Element::F64 => {
+        Dtype::F64 => {
             let value: f64 = cell.parse().map_err(|_| Refusal::NotANumber)?;
             if too_large(value.is_infinite()) {
                 return Err(Refusal::DoesNotFit);
             }
             value.write(output);
         }
-        Element::I32 | Element::I64 | Element::U32 | Element::Bool => {
+        Dtype::I32 | Dtype::I64 | Dtype::U32 | Dtype::Bool => {
             let (read_as, bytes) = match cell.parse::<i64>() {
-                Ok(whole) => (Element::I64, whole.to_le_bytes()),
-                Err(_) => (Element::F64, cell.parse::<f64>().map_err(|_| Refusal::NotANumber)?.to_le_bytes()),
+                Ok(whole) => (Dtype::I64, whole.to_le_bytes()),
+                Err(_) => (Dtype::F64, cell.parse::<f64>().map_err(|_| Refusal::NotANumber)?.to_le_bytes()),
             };
             convert_elements(Stored::Element(read_as), &bytes, dtype, output).map_err(|_| Refusal::DoesNotFit)?;
         }
@@ -196,7 +196,7 @@ fn push_cell(cell: &str, dtype: Element, output: &mut Vec<u8>) -> Result<(), Ref
 mod tests {
     use super::*;
 
-    fn request(input: &str, dtype: Element, columns: Choice) -> Request {
+    fn request(input: &str, dtype: Dtype, columns: Choice) -> Request {
         Request { input: input.to_string(), dtype, columns }
     }
 
@@ -206,7 +206,7 @@ mod tests {
 
     /// Reads the columns of one f64 input.
     fn doubles(text: &str, columns: Choice) -> Result<(Vec<u64>, Vec<f64>), String> {
-        let read = parse(text, &[request("x", Element::F64, columns)]).map_err(|error| error.to_string())?;
+        let read = parse(text, &[request("x", Dtype::F64, columns)]).map_err(|error| error.to_string())?;
         let values = read[0].1.bytes.chunks_exact(8).map(|chunk| f64::from_le_bytes(chunk.try_into().unwrap()));
         Ok((read[0].1.shape.clone(), values.collect()))
     }
@@ -215,7 +215,7 @@ mod tests {
     fn columns_by_name_and_the_rest() {
         let text = "a, b ,label\n1,2,7\n3,-4e-1,9\n";
         let read =
-            parse(text, &[request("x", Element::F32, Choice::Rest), request("label", Element::I32, named(&["label"]))])
+            parse(text, &[request("x", Dtype::F32, Choice::Rest), request("label", Dtype::I32, named(&["label"]))])
                 .unwrap();
         assert_eq!(read[0].1.shape, [2, 2]);
         assert_eq!(read[0].1.bytes, [1.0f32, 2.0, 3.0, -0.4].map(f32::to_le_bytes).concat());
@@ -242,21 +242,21 @@ mod tests {
     fn special_floats_and_whole_numbers() {
         let (_, values) = doubles("x\nnan\nNaN\n-inf\n9007199254740993\n", Choice::Rest).unwrap();
         assert!(values[0].is_nan() && values[1].is_nan() && values[2] == f64::NEG_INFINITY);
-        let read = parse("x\n9007199254740993\n3.0\n", &[request("x", Element::I64, Choice::Rest)]).unwrap();
+        let read = parse("x\n9007199254740993\n3.0\n", &[request("x", Dtype::I64, Choice::Rest)]).unwrap();
         assert_eq!(read[0].1.bytes, [9_007_199_254_740_993i64, 3].map(i64::to_le_bytes).concat());
     }
 
     #[test]
     fn bad_cells_have_place_and_text() {
         for (text, dtype, expected) in [
-            ("a,b\n1,2\n3,x4\n", Element::F32, "line 3, column `b`: `x4` is not a number"),
-            ("a,b\n\n1,2.5\n", Element::I32, "line 3, column `b`: `2.5` does not fit in i32"),
-            ("a,b\r\n1,2\r\n1,2.5\r\n", Element::I32, "line 3, column `b`: `2.5` does not fit in i32"),
-            ("a,b\n1,3000000000\n", Element::I32, "column `b`: `3000000000` does not fit in i32"),
-            ("a,b\n1,nan\n", Element::U32, "column `b`: `nan` does not fit in u32"),
-            ("a,b\n1,1e39\n", Element::F32, "column `b`: `1e39` does not fit in f32"),
-            ("a,b\n1,1e399\n", Element::F64, "column `b`: `1e399` does not fit in f64"),
-            ("a,b\n1,2\n", Element::Bool, "column `b`: `2` does not fit in bool"),
+            ("a,b\n1,2\n3,x4\n", Dtype::F32, "line 3, column `b`: `x4` is not a number"),
+            ("a,b\n\n1,2.5\n", Dtype::I32, "line 3, column `b`: `2.5` does not fit in i32"),
+            ("a,b\r\n1,2\r\n1,2.5\r\n", Dtype::I32, "line 3, column `b`: `2.5` does not fit in i32"),
+            ("a,b\n1,3000000000\n", Dtype::I32, "column `b`: `3000000000` does not fit in i32"),
+            ("a,b\n1,nan\n", Dtype::U32, "column `b`: `nan` does not fit in u32"),
+            ("a,b\n1,1e39\n", Dtype::F32, "column `b`: `1e39` does not fit in f32"),
+            ("a,b\n1,1e399\n", Dtype::F64, "column `b`: `1e399` does not fit in f64"),
+            ("a,b\n1,2\n", Dtype::Bool, "column `b`: `2` does not fit in bool"),
         ] {
             let error = parse(text, &[request("x", dtype, named(&["b"]))]).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("help:"), "{error}");
@@ -277,7 +277,7 @@ mod tests {
             let error = doubles(text, columns).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
-        let both = [request("x", Element::F32, named(&["a"])), request("y", Element::F32, Choice::Rest)];
+        let both = [request("x", Dtype::F32, named(&["a"])), request("y", Dtype::F32, Choice::Rest)];
         let error = parse("a\n1\n", &both).unwrap_err().to_string();
         assert!(error.contains("no column is left for input `y`"), "{error}");
     }

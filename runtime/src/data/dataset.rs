@@ -10,13 +10,13 @@ use std::sync::Arc;
 use crate::data::column::Column;
 use crate::data::shuffle::{Purpose, Stream};
 use crate::error::DataError;
-use crate::tensor::{Element, convert_elements};
+use crate::tensor::{Dtype, convert_elements};
 
 /// The data of one input.
 #[derive(Clone, Debug)]
 pub struct Field {
     name: String,
-    dtype: Element,
+    dtype: Dtype,
     row_shape: Vec<u64>,
     column: Arc<Column>,
     row_elements: u64,
@@ -28,13 +28,13 @@ pub struct Field {
 
 impl Field {
     /// An input that takes whole rows of a column, seen in `row_shape`.
-    pub fn rows(name: &str, dtype: Element, row_shape: Vec<u64>, column: Arc<Column>) -> Field {
+    pub fn rows(name: &str, dtype: Dtype, row_shape: Vec<u64>, column: Arc<Column>) -> Field {
         let row_elements = row_shape.iter().product();
         Field { name: name.to_string(), dtype, row_shape, column, row_elements, stride: row_elements, shift: 0 }
     }
 
     /// An input that takes windows of a sequence, `shift` elements further than their start.
-    pub fn windows(name: &str, dtype: Element, length: u64, shift: u64, column: Arc<Column>) -> Field {
+    pub fn windows(name: &str, dtype: Dtype, length: u64, shift: u64, column: Arc<Column>) -> Field {
         let row_shape = vec![length];
         Field { name: name.to_string(), dtype, row_shape, column, row_elements: length, stride: 1, shift }
     }
@@ -45,7 +45,7 @@ impl Field {
     }
 
     /// What the input's elements are.
-    pub fn dtype(&self) -> Element {
+    pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
@@ -57,7 +57,7 @@ impl Field {
     /// Appends the rows that start at these places, as the input's elements.
     pub(crate) fn append_rows(&self, starts: &[u64], out: &mut Vec<u8>) -> Result<(), DataError> {
         let size = self.column.stored.bytes();
-        out.reserve(starts.len() * self.row_elements as usize * self.dtype.bytes());
+        out.reserve(starts.len() * self.row_elements as usize * self.dtype.bytes() as usize);
         for &start in starts {
             let first = (start * self.stride + self.shift) as usize * size;
             let row = &self.column.bytes[first..first + self.row_elements as usize * size];

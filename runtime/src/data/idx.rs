@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::data::column::{Column, check_size};
 use crate::error::DataError;
 use crate::file::read_bytes;
-use crate::tensor::{Element, Stored};
+use crate::tensor::{Dtype, Stored};
 
 /// Reads one array.
 pub fn read(path: &Path) -> Result<Column, DataError> {
@@ -31,9 +31,9 @@ pub fn parse(bytes: &[u8]) -> Result<Column, DataError> {
         0x08 => Stored::U8,
         0x09 => Stored::I8,
         0x0b => Stored::I16,
-        0x0c => Stored::Element(Element::I32),
-        0x0d => Stored::Element(Element::F32),
-        0x0e => Stored::Element(Element::F64),
+        0x0c => Stored::Element(Dtype::I32),
+        0x0d => Stored::Element(Dtype::F32),
+        0x0e => Stored::Element(Dtype::F64),
         _ => {
             let problem = format!("IDX element type 0x{code:02x} is unknown");
             return Err(DataError::new("", problem, "the types are 08 u8, 09 i8, 0b i16, 0c i32, 0d f32, 0e f64"));
@@ -70,7 +70,7 @@ pub(crate) mod tests {
 
     fn as_f64(column: &Column) -> Vec<f64> {
         let mut out = Vec::new();
-        convert_elements(column.stored, &column.bytes, Element::F64, &mut out).unwrap();
+        convert_elements(column.stored, &column.bytes, Dtype::F64, &mut out).unwrap();
         out.chunks_exact(8).map(|chunk| f64::from_le_bytes(chunk.try_into().unwrap())).collect()
     }
 
@@ -80,9 +80,9 @@ pub(crate) mod tests {
             (0x08, vec![1, 255], Stored::U8, [1.0, 255.0]),
             (0x09, vec![1, 255], Stored::I8, [1.0, -1.0]),
             (0x0b, vec![1, 0, 255, 254], Stored::I16, [256.0, -2.0]),
-            (0x0c, [0x0100i32, -2].map(i32::to_be_bytes).concat(), Stored::Element(Element::I32), [256.0, -2.0]),
-            (0x0d, [0.5f32, -1e9].map(f32::to_be_bytes).concat(), Stored::Element(Element::F32), [0.5, -1e9]),
-            (0x0e, [0.1f64, -1e99].map(f64::to_be_bytes).concat(), Stored::Element(Element::F64), [0.1, -1e99]),
+            (0x0c, [0x0100i32, -2].map(i32::to_be_bytes).concat(), Stored::Element(Dtype::I32), [256.0, -2.0]),
+            (0x0d, [0.5f32, -1e9].map(f32::to_be_bytes).concat(), Stored::Element(Dtype::F32), [0.5, -1e9]),
+            (0x0e, [0.1f64, -1e99].map(f64::to_be_bytes).concat(), Stored::Element(Dtype::F64), [0.1, -1e99]),
         ];
         for (code, data, stored, values) in cases {
             let column = parse(&idx_bytes(code, &[2, 1], &data)).unwrap();

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{DataError, known_names};
-use crate::tensor::{Element, shape_text};
+use crate::tensor::{Dtype, shape_text};
 
 use column::Column;
 use dataset::{Dataset, Field, Selection};
@@ -30,7 +30,7 @@ pub struct WantedInput {
     /// Its name in the model.
     pub name: String,
     /// What its elements are.
-    pub dtype: Element,
+    pub dtype: Dtype,
     /// The shape of one row (without the batch axis); `None` where the data decides.
     pub row_shape: Vec<Option<u64>>,
 }

@@ -15,7 +15,7 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 use crate::data::column::{Column, check_size};
 use crate::error::{DataError, known_names};
 use crate::file::{read_bytes, write_atomically};
-use crate::tensor::{Element, HostTensor, Number, Stored};
+use crate::tensor::{Dtype, HostTensor, Number, Stored};
 
 const FETCH: &str = "write the file again; it is truncated or corrupt";
 
@@ -95,7 +95,7 @@ fn parse_array(bytes: &[u8]) -> Result<Column, DataError> {
     if endianness == Endianness::Big {
         bytes.chunks_exact_mut(stored.bytes()).for_each(<[u8]>::reverse);
     }
-    if stored == Stored::Element(Element::Bool) {
+    if stored == Stored::Element(Dtype::Bool) {
         bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
     }
     Ok(Column { stored, shape, bytes })
@@ -134,15 +134,15 @@ fn element_type(dtype: &DType) -> Result<(Stored, Endianness), DataError> {
     };
     let DType::Plain(plain) = dtype else { return Err(unsupported()) };
     let stored = match (plain.type_char(), plain.size_field()) {
-        (TypeChar::Bool, 1) => Stored::Element(Element::Bool),
+        (TypeChar::Bool, 1) => Stored::Element(Dtype::Bool),
         (TypeChar::Uint, 1) => Stored::U8,
         (TypeChar::Int, 1) => Stored::I8,
         (TypeChar::Int, 2) => Stored::I16,
-        (TypeChar::Int, 4) => Stored::Element(Element::I32),
-        (TypeChar::Int, 8) => Stored::Element(Element::I64),
-        (TypeChar::Uint, 4) => Stored::Element(Element::U32),
-        (TypeChar::Float, 4) => Stored::Element(Element::F32),
-        (TypeChar::Float, 8) => Stored::Element(Element::F64),
+        (TypeChar::Int, 4) => Stored::Element(Dtype::I32),
+        (TypeChar::Int, 8) => Stored::Element(Dtype::I64),
+        (TypeChar::Uint, 4) => Stored::Element(Dtype::U32),
+        (TypeChar::Float, 4) => Stored::Element(Dtype::F32),
+        (TypeChar::Float, 8) => Stored::Element(Dtype::F64),
         _ => return Err(unsupported()),
     };
     Ok((stored, plain.endianness()))
@@ -177,12 +177,12 @@ fn archive_to(to: impl Write + Seek, tensors: &[(String, HostTensor)]) -> std::i
     let mut archive = ZipWriter::new(to);
     for (name, tensor) in tensors {
         match tensor.dtype() {
-            Element::F32 => add::<f32>(&mut archive, name, tensor)?,
-            Element::F64 => add::<f64>(&mut archive, name, tensor)?,
-            Element::I32 => add::<i32>(&mut archive, name, tensor)?,
-            Element::I64 => add::<i64>(&mut archive, name, tensor)?,
-            Element::U32 => add::<u32>(&mut archive, name, tensor)?,
-            Element::Bool => add::<bool>(&mut archive, name, tensor)?,
+            Dtype::F32 => add::<f32>(&mut archive, name, tensor)?,
+            Dtype::F64 => add::<f64>(&mut archive, name, tensor)?,
+            Dtype::I32 => add::<i32>(&mut archive, name, tensor)?,
+            Dtype::I64 => add::<i64>(&mut archive, name, tensor)?,
+            Dtype::U32 => add::<u32>(&mut archive, name, tensor)?,
+            Dtype::Bool => add::<bool>(&mut archive, name, tensor)?,
         }
     }
     archive.finish()?;
@@ -200,7 +200,7 @@ fn add<T: Number + AutoSerialize>(
         .large_file(tensor.bytes().len() > (1 << 31));
     archive.start_file(file_name_from_array_name(name), options)?;
     let mut writer = WriteOptions::<T>::new().default_dtype().shape(tensor.shape()).writer(archive).begin_nd()?;
-    writer.extend(tensor.bytes().chunks_exact(tensor.dtype().bytes()).map(T::read))?;
+    writer.extend(tensor.bytes().chunks_exact(tensor.dtype().bytes() as usize).map(T::read))?;
     writer.finish()
 }
 
@@ -254,7 +254,7 @@ mod tests {
         let cube: Vec<u8> = (0..24).map(|at| at % 2 * 12 + at / 2 % 3 * 4 + at / 6).collect();
         let cube = parse_array(&npy("|i1", "True", "(2, 3, 4)", &cube)).unwrap();
         assert_eq!(cube.bytes, (0..24).collect::<Vec<u8>>());
-        assert_eq!(parse_array(&npy("|b1", "False", "(2,)", &[0, 1])).unwrap().stored, Stored::Element(Element::Bool));
+        assert_eq!(parse_array(&npy("|b1", "False", "(2,)", &[0, 1])).unwrap().stored, Stored::Element(Dtype::Bool));
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn in_order(batch: BatchSize) -> Plan {
     Plan { batch, whole: false, epochs: 1, seed: 0, shuffle: false }
 }
 
-fn wanted(name: &str, dtype: Element, row_shape: &[u64]) -> WantedInput {
+fn wanted(name: &str, dtype: Dtype, row_shape: &[u64]) -> WantedInput {
     WantedInput { name: name.to_string(), dtype, row_shape: row_shape.iter().copied().map(Some).collect() }
 }
 
@@ -42,7 +42,7 @@ fn table(folder: &TempDir, split: Option<f64>) -> SourceSpec {
 }
 
 fn table_inputs() -> [WantedInput; 2] {
-    [wanted("label", Element::I32, &[]), wanted("x", Element::F32, &[2])]
+    [wanted("label", Dtype::I32, &[]), wanted("x", Dtype::F32, &[2])]
 }
 
 #[test]
@@ -86,12 +86,12 @@ fn wrong_splits_and_inputs_are_named() {
         assert!(error.contains("table.csv: ") && error.contains(expected), "{error}");
     }
     let [label, x] = table_inputs();
-    let more = [label.clone(), x.clone(), wanted("mask", Element::Bool, &[])];
+    let more = [label.clone(), x.clone(), wanted("mask", Dtype::Bool, &[])];
     assert!(error_of(&table(&folder, None), &more).contains("input `mask` gets no data"));
-    let other = [wanted("labels", Element::I32, &[]), x];
+    let other = [wanted("labels", Dtype::I32, &[]), x];
     let error = error_of(&table(&folder, None), &other);
     assert!(error.contains("the model has no input `label`") && error.contains("did you mean `labels`?"), "{error}");
-    let error = error_of(&table(&folder, None), &[label, wanted("x", Element::F32, &[3])]);
+    let error = error_of(&table(&folder, None), &[label, wanted("x", Dtype::F32, &[3])]);
     assert!(error.contains("table.csv: input `x` wants rows f32[3], the data has rows f32[2]"), "{error}");
 }
 
@@ -107,7 +107,7 @@ fn images(folder: &TempDir, labels: u8) -> Vec<(String, PathBuf)> {
 fn images_and_labels() {
     let folder = tempfile::tempdir().unwrap();
     let fields = images(&folder, 3);
-    let inputs = [wanted("image", Element::F32, &[4]), wanted("label", Element::I32, &[])];
+    let inputs = [wanted("image", Dtype::F32, &[4]), wanted("label", Dtype::I32, &[])];
     let spec = SourceSpec::Idx { fields: fields.clone(), test: Some(fields.clone()), split: None };
     let split = open(&spec, &inputs, 0).unwrap();
     let tensors = everything(&split.test.unwrap());
@@ -117,9 +117,9 @@ fn images_and_labels() {
     let split = open(&spec, &[open_sizes, inputs[1].clone()], 0).unwrap();
     assert_eq!(split.train.fields()[0].row_shape(), [2, 2]);
 
-    let error = error_of(&spec, &[wanted("image", Element::F32, &[784]), inputs[1].clone()]);
+    let error = error_of(&spec, &[wanted("image", Dtype::F32, &[784]), inputs[1].clone()]);
     assert!(error.contains("images: input `image` wants rows f32[784], the data has rows u8[2, 2]"), "{error}");
-    let error = error_of(&spec, &[inputs[0].clone(), wanted("label", Element::Bool, &[])]);
+    let error = error_of(&spec, &[inputs[0].clone(), wanted("label", Dtype::Bool, &[])]);
     assert!(error.contains("labels3: row 2: 2 does not fit in bool of input `label`"), "{error}");
     let mismatch = SourceSpec::Idx { fields: images(&folder, 4), test: None, split: None };
     let error = error_of(&mismatch, &inputs);
@@ -138,17 +138,17 @@ fn arrays_of_numpy() {
     let tensors = vec![
         ("inputs".to_string(), HostTensor::from_slice([2, 2], &[1.0f64, 2.0, 3.0, 1e300]).unwrap()),
         ("one".to_string(), HostTensor::scalar(1i32)),
-        ("none".to_string(), HostTensor::zeros(Element::F32, [0, 2]).unwrap()),
+        ("none".to_string(), HostTensor::zeros(Dtype::F32, [0, 2]).unwrap()),
     ];
     npz::write(&path, &tensors).unwrap();
     let spec = |array| SourceSpec::Npz { path: path.clone(), fields: names([("x", array)]), split: Some(0.5) };
-    let split = open(&spec("inputs"), &[wanted("x", Element::F64, &[2])], 0).unwrap();
+    let split = open(&spec("inputs"), &[wanted("x", Dtype::F64, &[2])], 0).unwrap();
     assert_eq!(everything(&split.train)[0].shape(), [1, 2]);
-    let error = error_of(&spec("inputs"), &[wanted("x", Element::F32, &[2])]);
+    let error = error_of(&spec("inputs"), &[wanted("x", Dtype::F32, &[2])]);
     assert!(error.contains("a.npz: row 1: ") && error.contains("does not fit in f32 of input `x`"), "{error}");
-    assert!(error_of(&spec("input"), &[wanted("x", Element::F32, &[2])]).contains("did you mean `inputs`?"));
-    assert!(error_of(&spec("one"), &[wanted("x", Element::F32, &[])]).contains("which has no rows"));
-    assert!(error_of(&spec("none"), &[wanted("x", Element::F32, &[2])]).contains("there are no rows"));
+    assert!(error_of(&spec("input"), &[wanted("x", Dtype::F32, &[2])]).contains("did you mean `inputs`?"));
+    assert!(error_of(&spec("one"), &[wanted("x", Dtype::F32, &[])]).contains("which has no rows"));
+    assert!(error_of(&spec("none"), &[wanted("x", Dtype::F32, &[2])]).contains("there are no rows"));
 }
 
 /// A text whose character number `i` is the letter number `i` of the alphabet, in turn.
@@ -161,7 +161,7 @@ fn letters(folder: &TempDir, count: u8, split: Option<f64>, length: Option<u64>)
 #[test]
 fn windows_of_a_text() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = [wanted("next", Element::I32, &[4]), wanted("tokens", Element::I64, &[4])];
+    let inputs = [wanted("next", Dtype::I32, &[4]), wanted("tokens", Dtype::I64, &[4])];
     let split = open(&letters(&folder, 26, Some(0.5), None), &inputs, 0).unwrap();
     assert_eq!(split.alphabet.unwrap().len(), 26);
     // 13 characters for evaluation: three windows of 4 whose targets go up to the last character.
@@ -190,7 +190,7 @@ fn windows_of_a_text() {
 #[test]
 fn wrong_windows_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let unknown = |name: &str| WantedInput { row_shape: vec![None], ..wanted(name, Element::I32, &[]) };
+    let unknown = |name: &str| WantedInput { row_shape: vec![None], ..wanted(name, Dtype::I32, &[]) };
     let open_inputs = [unknown("tokens"), unknown("next")];
     let split = open(&letters(&folder, 10, None, Some(3)), &open_inputs, 0).unwrap();
     assert_eq!(split.train.fields()[0].row_shape(), [3]);
@@ -201,15 +201,15 @@ fn wrong_windows_are_named() {
         (letters(&folder, 10, None, Some(0)), open_inputs, "length 0 holds nothing"),
         (
             letters(&folder, 10, None, Some(3)),
-            [wanted("tokens", Element::I32, &[4]), unknown("next")],
+            [wanted("tokens", Dtype::I32, &[4]), unknown("next")],
             "input `tokens` wants windows of 4, others of 3",
         ),
         (
             letters(&folder, 10, None, Some(3)),
-            [wanted("tokens", Element::I32, &[]), unknown("next")],
+            [wanted("tokens", Dtype::I32, &[]), unknown("next")],
             "input `tokens` has 0 axes",
         ),
-        (letters(&folder, 10, None, Some(3)), [wanted("tokens", Element::Bool, &[3]), unknown("next")], "does not fit"),
+        (letters(&folder, 10, None, Some(3)), [wanted("tokens", Dtype::Bool, &[3]), unknown("next")], "does not fit"),
     ] {
         let error = error_of(&spec, &inputs);
         assert!(error.contains(expected), "{error}");
@@ -221,7 +221,7 @@ fn the_digits_of_the_examples() {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/digits.csv"));
     let columns = vec![("label".to_string(), vec!["label".to_string()])];
     let spec = SourceSpec::Csv { path, columns, split: Some(0.8) };
-    let inputs = [wanted("image", Element::F32, &[64]), wanted("label", Element::I32, &[])];
+    let inputs = [wanted("image", Dtype::F32, &[64]), wanted("label", Dtype::I32, &[])];
     let split = open(&spec, &inputs, 0).unwrap();
     let test = split.test.unwrap();
     assert_eq!((split.train.rows(), test.rows()), (1438, 359));

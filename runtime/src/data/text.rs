@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::data::column::Column;
 use crate::error::DataError;
 use crate::file::read_text;
-use crate::tensor::{Element, Stored};
+use crate::tensor::{Dtype, Stored};
 
 /// A text as numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ fn encode(text: &str) -> Text {
         bytes.extend((token as i32).to_le_bytes());
     }
     let shape = vec![(bytes.len() / 4) as u64];
-    Text { tokens: Column { stored: Stored::Element(Element::I32), shape, bytes }, alphabet }
+    Text { tokens: Column { stored: Stored::Element(Dtype::I32), shape, bytes }, alphabet }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::suite::{Input, RunOptions, Workload};
 use bpc::{Model, State, Tensors};
 use bpc_runtime::error::DataError;
 use bpc_runtime::philox;
-use bpc_runtime::tensor::{Element, HostTensor};
+use bpc_runtime::tensor::{Dtype, HostTensor};
 use bpc_runtime::tensor_file::{read_tensors, write_tensors};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ pub fn model(program: &Path, run: &RunOptions) -> Result<Model, Failure> {
 
 fn random(input: &Input, site: u32) -> Result<HostTensor, DataError> {
     let mut doubles = vec![0f64; input.shape.iter().product::<u64>() as usize];
-    if input.dtype.is_integer() || input.dtype == Element::Bool {
+    if input.dtype.is_integer() || input.dtype == Dtype::Bool {
         philox::fill_uniform_f64([0, 0], 0, site, 0, &mut doubles);
         doubles.iter_mut().for_each(|value| *value = (*value * input.below as f64).floor());
     } else {

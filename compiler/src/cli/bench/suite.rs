@@ -13,7 +13,7 @@
 
 use super::super::Failure;
 use bpc_runtime::error::DataError;
-use bpc_runtime::tensor::Element;
+use bpc_runtime::tensor::Dtype;
 use serde_json::Value;
 use std::path::Path;
 
@@ -55,7 +55,7 @@ pub struct Input {
     /// Of the model.
     pub name: String,
     /// Of its elements.
-    pub dtype: Element,
+    pub dtype: Dtype,
     /// Sizes.
     pub shape: Vec<u64>,
     /// Whole numbers lie in 0 .. below.
@@ -120,6 +120,6 @@ pub fn texts(value: &Value) -> Option<Vec<String>> {
 
 fn input(name: &str, value: &Value) -> Option<Input> {
     let shape = value["shape"].as_array()?.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>()?;
-    let dtype = Element::from_name(value["dtype"].as_str()?)?;
+    let dtype = Dtype::from_name(value["dtype"].as_str()?)?;
     Some(Input { name: name.to_string(), dtype, shape, below: value["below"].as_u64().unwrap_or(2) })
 }
