@@ -1,5 +1,5 @@
 //! Generated kernels and the compiler itself: `cargo bench -p bpc -- GROUP`, where the groups are `kernel` (layer norm, cross entropy and GELU, forward and backward,
-//! on one thread; inputs are copied in and results out, as for any caller) and `compile` (from a file's text to machine code, in one process).
+//! on one thread) and `compile` (from a file's text to machine code, in one process).
 
 use bpc::codegen::Host;
 use bpc::codegen::backend::Backend;

@@ -5,15 +5,14 @@
 //! and nothing else. A value depends on the seed and its own initialiser, not on what else is wanted or when it is made.
 //! Leaves out: running it (`api`), and first values that are zero everywhere, which the block has already.
 
-use crate::ir::copy::{inline, prune};
-use crate::ir::graph::{Graph, InputRole, OutputRole, Provenance, Region, RegionId};
+use crate::ir::copy::{inline, prune_into};
+use crate::ir::graph::{Graph, InputRole, OutputRole, Provenance, Region};
 use crate::ir::op::Op;
 use crate::kernel::ir::{Place, Program as Kernels};
 use crate::lower::Lowered;
 use crate::pipeline::{self, Compilation};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::Program;
-use cranelift_entity::SecondaryMap;
 use std::collections::BTreeSet;
 
 /// The data input with the seed of the model, u32[2].
@@ -59,7 +58,7 @@ fn graph(step: &Compilation, wanted: &BTreeSet<String>) -> Option<Graph> {
         if !wanted.contains(name) || is_zero(init) {
             continue;
         }
-        let body = moved(&prune(init), &mut graph);
+        let body = prune_into(init, &mut graph);
         let mut arguments = Vec::new();
         for input in &body.inputs {
             let Op::Input { role, ty, .. } = &body.nodes[*input].op else { continue };
@@ -86,22 +85,4 @@ fn is_zero(init: &Graph) -> bool {
     let main = init.main();
     let value = &main.nodes[main.results[0].node].op;
     matches!(value, Op::Constant { value, .. } if value.as_f64().to_bits() == 0)
-}
-
-/// Adds the regions of a graph below its main one to another; gives its main one with their new ids.
-fn moved(from: &Graph, to: &mut Graph) -> Region {
-    let mut ids: SecondaryMap<RegionId, Option<RegionId>> = SecondaryMap::new();
-    for (id, region) in &from.regions {
-        let mut region = region.clone();
-        for node in region.nodes.values_mut() {
-            if let Some(body) = node.op.body_mut() {
-                *body = ids[*body].expect("bug in bpc: a region names one that comes after it");
-            }
-        }
-        if id == from.main_id() {
-            return region;
-        }
-        ids[id] = Some(to.add(region));
-    }
-    unreachable!("bug in bpc: a graph without regions")
 }

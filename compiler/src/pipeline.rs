@@ -1,7 +1,7 @@
 //! The passes from a program to kernels, in order: the one place that knows the order.
 //!
 //! Expects: a program without errors and sizes for all dims of the model.
-//! Guarantees: every graph and kernel program is verified before the next pass sees it.
+//! Guarantees: every graph is verified before the next pass sees it, and a kernel program before code is made of it.
 //! Leaves out: code generation, which belongs to a backend (`codegen`).
 
 use crate::differentiate::differentiate;

@@ -16,6 +16,7 @@ pub mod product;
 pub mod room;
 pub mod scatter;
 pub mod segments;
+mod shared;
 pub mod tensor;
 pub mod tensor_file;
 pub mod walsh;

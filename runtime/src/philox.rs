@@ -259,30 +259,4 @@ mod tests {
             assert!(pairs.abs() < 5.0 / (n / 2.0).sqrt());
         }
     }
-
-    /// Not a test: prints nanoseconds for each element.
-    #[test]
-    #[ignore = "a measurement"]
-    fn throughput() {
-        let (mut out, mut wide) = (vec![0.0f32; 1024], vec![0.0f64; 1024]);
-        for engine in Engine::available() {
-            macro_rules! time {
-                ($raw_on:ident $out:ident) => {
-                    let best = (0..30).map(|_| {
-                        let start = std::time::Instant::now();
-                        for step in 0..20 {
-                            // SAFETY: 1024 places; the machine has the engine.
-                            unsafe { $raw_on(engine, [1, 2], step, 4, 0, $out.as_mut_ptr(), 1024) };
-                        }
-                        start.elapsed().as_secs_f64() * 1e9 / 20.0 / 1024.0
-                    });
-                    println!("{} {engine:?}: {:.2} ns", stringify!($raw_on), best.fold(f64::INFINITY, f64::min));
-                };
-            }
-            time!(raw_uniform_f32_on out);
-            time!(raw_uniform_f64_on wide);
-            time!(raw_normal_f32_on out);
-            time!(raw_normal_f64_on wide);
-        }
-    }
 }

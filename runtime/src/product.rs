@@ -7,9 +7,13 @@
 //! system for the length of a call, which it leaves no way to avoid ([`Room::packing`] says how much).
 //! Leaves out: products with few bits.
 
+mod transpose;
+
 use crate::engine::{Engine, for_engines};
 use crate::pool::Context;
 use crate::room::Room;
+use crate::shared::Shared;
+use transpose::transpose;
 
 /// c = a b for each of `batch` triples of matrices: c[m, n] = sum over k of a[m, k] b[k, n]. Strides in elements.
 #[repr(C)]
@@ -107,21 +111,10 @@ macro_rules! element {
 element!(f32, small_f32 small_f32_on, transpose_f32 transpose_f32_on);
 element!(f64, small_f64 small_f64_on, transpose_f64 transpose_f64_on);
 
-/// A pointer that may go to another worker.
-#[derive(Clone, Copy)]
-struct Place<T>(*mut T);
-// SAFETY: blocks of the result are separate, and the factors are only read.
-unsafe impl<T> Sync for Place<T> {}
-impl<T> Place<T> {
-    fn at(&self, offset: i64) -> *mut T {
-        self.0.wrapping_offset(offset as isize)
-    }
-}
-
 /// A matrix in memory: strides in elements.
 #[derive(Clone, Copy)]
 struct Matrix<T> {
-    first: Place<T>,
+    first: Shared<T>,
     row: i64,
     column: i64,
 }
@@ -131,7 +124,7 @@ impl<T> Matrix<T> {
         Matrix { first: self.first, row: self.column, column: self.row }
     }
     fn from(self, row: u64, column: u64) -> Matrix<T> {
-        let first = Place(self.first.at(row as i64 * self.row + column as i64 * self.column));
+        let first = Shared(self.first.offset(row as i64 * self.row + column as i64 * self.column));
         Matrix { first, ..self }
     }
 }
@@ -155,7 +148,7 @@ impl<T> Matrices<T> {
         (b, b_strides): (*const T, (i64, i64)),
         c: *mut T,
     ) -> Matrices<T> {
-        let matrix = |first: *mut T, (row, column)| Matrix { first: Place(first), row, column };
+        let matrix = |first: *mut T, (row, column)| Matrix { first: Shared(first), row, column };
         let (a, b) = (matrix(a.cast_mut(), a_strides), matrix(b.cast_mut(), b_strides));
         Matrices { m: m as u64, n: n as u64, k: k as u64, a, b, c: matrix(c, (n as i64, 1)) }
     }
@@ -193,11 +186,11 @@ const FEW_ROWS: u64 = 3;
 
 impl ProductShape {
     /// Product `i` of the batch, of factors and a result that begin here.
-    fn matrices<T>(&self, i: u64, a: Place<T>, b: Place<T>, c: Place<T>) -> Matrices<T> {
+    fn matrices<T>(&self, i: u64, a: Shared<T>, b: Shared<T>, c: Shared<T>) -> Matrices<T> {
         let (ProductShape { m, n, k, .. }, i) = (*self, i as i64);
-        let a = Matrix { first: Place(a.at(i * self.a_batch)), row: self.a_row, column: self.a_column };
-        let b = Matrix { first: Place(b.at(i * self.b_batch)), row: self.b_row, column: self.b_column };
-        let c = Matrix { first: Place(c.at(i * self.c_batch)), row: self.c_row, column: self.c_column };
+        let a = Matrix { first: Shared(a.offset(i * self.a_batch)), row: self.a_row, column: self.a_column };
+        let b = Matrix { first: Shared(b.offset(i * self.b_batch)), row: self.b_row, column: self.b_column };
+        let c = Matrix { first: Shared(c.offset(i * self.c_batch)), row: self.c_row, column: self.c_column };
         // As if the rows of c were without gaps: else transpose all. A single row or column has no stride.
         let by_columns = if m == 1 || n == 1 { n == 1 } else { c.column.abs() > c.row.abs() };
         if by_columns {
@@ -213,7 +206,7 @@ pub fn room(shape: &ProductShape, element_bytes: u64) -> Room {
     if shape.m == 0 || shape.n == 0 || shape.batch == 0 {
         return Room::default();
     }
-    let nowhere = Place(std::ptr::null_mut::<u8>());
+    let nowhere = Shared(std::ptr::null_mut::<u8>());
     let first = shape.matrices(0, nowhere, nowhere, nowhere);
     let all_work = first.work().saturating_mul(shape.batch);
     let largest = if all_work <= BLOCK_WORK { first } else { Blocks::new(&first, all_work).part(&first, 0) };
@@ -245,7 +238,7 @@ pub unsafe fn product<T: Element>(context: &Context, shape: &ProductShape, a: *c
         return;
     }
     debug_assert!(room(shape, size_of::<T>() as u64).worker <= context.scratch_bytes() as u64, "{shape:?}");
-    let (a, b, c) = (Place(a.cast_mut()), Place(b.cast_mut()), Place(c));
+    let (a, b, c) = (Shared(a.cast_mut()), Shared(b.cast_mut()), Shared(c));
     let first = shape.matrices(0, a, b, c);
     let all_work = first.work().saturating_mul(batch);
     if all_work <= BLOCK_WORK {
@@ -373,8 +366,8 @@ unsafe fn block<T: Element>(matrices: &Matrices<T>, scratch: *mut u8) {
         // `gemm` is slow with rows of b that are columns in memory.
         let copy = scratch.cast::<T>();
         // SAFETY: n columns of k elements without gaps; so many places, by `block_room`.
-        unsafe { T::transpose(b.first.at(0), b.column, n as usize, k as usize, copy) };
-        b = Matrix { first: Place(copy), row: n as i64, column: 1 };
+        unsafe { T::transpose(b.first.offset(0), b.column, n as usize, k as usize, copy) };
+        b = Matrix { first: Shared(copy), row: n as i64, column: 1 };
     }
     // SAFETY: the caller's promise.
     unsafe {
@@ -382,14 +375,14 @@ unsafe fn block<T: Element>(matrices: &Matrices<T>, scratch: *mut u8) {
             m as usize,
             n as usize,
             k as usize,
-            c.first.at(0),
+            c.first.offset(0),
             c.column as isize,
             c.row as isize,
             false,
-            a.first.at(0),
+            a.first.offset(0),
             a.column as isize,
             a.row as isize,
-            b.first.at(0),
+            b.first.offset(0),
             b.column as isize,
             b.row as isize,
             T::ZERO,
@@ -478,11 +471,11 @@ unsafe fn dot<T: Element, const R: usize, const C: usize>(matrices: &Matrices<T>
     while l + LANES as i64 <= k {
         // SAFETY: so many elements without gaps.
         let lines: [[T; LANES]; C] = std::array::from_fn(|j| unsafe {
-            b.first.at(l + j as i64 * b.column).cast::<[T; LANES]>().read_unaligned()
+            b.first.offset(l + j as i64 * b.column).cast::<[T; LANES]>().read_unaligned()
         });
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as before.
-            let factors = unsafe { a.first.at(l + i as i64 * a.row).cast::<[T; LANES]>().read_unaligned() };
+            let factors = unsafe { a.first.offset(l + i as i64 * a.row).cast::<[T; LANES]>().read_unaligned() };
             for (line, sums) in lines.iter().zip(sums) {
                 for lane in 0..LANES {
                     sums[lane] = T::mul_add(factors[lane], line[lane], sums[lane]);
@@ -496,7 +489,7 @@ unsafe fn dot<T: Element, const R: usize, const C: usize>(matrices: &Matrices<T>
             let (x, y) = (i as i64 * a.row, j as i64 * b.column);
             for (lane, l) in (l..k).enumerate() {
                 // SAFETY: inside a and b.
-                unsafe { sums[lane] = T::mul_add(*a.first.at(l + x), *b.first.at(l + y), sums[lane]) };
+                unsafe { sums[lane] = T::mul_add(*a.first.offset(l + x), *b.first.offset(l + y), sums[lane]) };
             }
             let mut width = LANES / 2;
             while width > 0 {
@@ -506,7 +499,7 @@ unsafe fn dot<T: Element, const R: usize, const C: usize>(matrices: &Matrices<T>
                 width /= 2;
             }
             // SAFETY: inside c.
-            unsafe { *c.first.at(i as i64 * c.row + j as i64 * c.column) = sums[0] };
+            unsafe { *c.first.offset(i as i64 * c.row + j as i64 * c.column) = sums[0] };
         }
     }
 }
@@ -538,7 +531,7 @@ unsafe fn tile<T: Element, const R: usize, const W: usize>(matrices: &Matrices<T
     let (a, b, c) = (matrices.a.from(row, 0), matrices.b.from(0, column), matrices.c.from(row, column));
     let mut sums = [[T::ZERO; W]; R];
     for l in 0..matrices.k as i64 {
-        let from = b.first.at(l * b.row);
+        let from = b.first.offset(l * b.row);
         let line: [T; W] = if b.column == 1 {
             // SAFETY: W elements without gaps.
             unsafe { from.cast::<[T; W]>().read_unaligned() }
@@ -548,7 +541,7 @@ unsafe fn tile<T: Element, const R: usize, const W: usize>(matrices: &Matrices<T
         };
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: inside a.
-            let factor = unsafe { *a.first.at(i as i64 * a.row + l * a.column) };
+            let factor = unsafe { *a.first.offset(i as i64 * a.row + l * a.column) };
             for j in 0..W {
                 sums[j] = T::mul_add(factor, line[j], sums[j]);
             }
@@ -557,60 +550,8 @@ unsafe fn tile<T: Element, const R: usize, const W: usize>(matrices: &Matrices<T
     for (i, sums) in sums.iter().enumerate() {
         for (j, sum) in sums.iter().enumerate() {
             // SAFETY: inside c.
-            unsafe { *c.first.at(i as i64 * c.row + j as i64 * c.column) = *sum };
+            unsafe { *c.first.offset(i as i64 * c.row + j as i64 * c.column) = *sum };
         }
-    }
-}
-
-/// The transpose of `rows` rows of `columns` elements, `stride` apart, without gaps: in panels that stay in the first cache,
-/// these in squares that fit the registers.
-///
-/// # Safety
-/// So many elements and places.
-#[inline(always)]
-unsafe fn transpose<T: Element>(from: *const T, stride: i64, rows: usize, columns: usize, to: *mut T) {
-    const PANEL: usize = 64;
-    let stride = stride as isize;
-    for first_row in (0..rows).step_by(PANEL) {
-        for first_column in (0..columns).step_by(PANEL) {
-            let (rows_end, columns_end) = (rows.min(first_row + PANEL), columns.min(first_column + PANEL));
-            for row in (first_row..rows_end).step_by(SIDE) {
-                for column in (first_column..columns_end).step_by(SIDE) {
-                    let source = from.wrapping_offset(row as isize * stride).wrapping_add(column);
-                    let target = to.wrapping_add(column * rows + row);
-                    // SAFETY: inside, as far as the numbers of rows and columns say.
-                    unsafe {
-                        if row + SIDE <= rows_end && column + SIDE <= columns_end {
-                            transpose_square(source, stride, target, rows);
-                        } else {
-                            for i in 0..rows_end.min(row + SIDE) - row {
-                                for j in 0..columns_end.min(column + SIDE) - column {
-                                    *target.wrapping_add(j * rows + i) =
-                                        *source.wrapping_offset(i as isize * stride).wrapping_add(j);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Rows and columns of a square that is transposed in registers.
-const SIDE: usize = 8;
-
-#[inline(always)]
-unsafe fn transpose_square<T: Element>(from: *const T, stride: isize, to: *mut T, to_stride: usize) {
-    let mut square = [[T::ZERO; SIDE]; SIDE];
-    for (i, line) in square.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
-        *line = unsafe { from.wrapping_offset(i as isize * stride).cast::<[T; SIDE]>().read_unaligned() };
-    }
-    for j in 0..SIDE {
-        let line = square.map(|row| row[j]);
-        // SAFETY: the caller's promise.
-        unsafe { to.wrapping_add(j * to_stride).cast::<[T; SIDE]>().write_unaligned(line) };
     }
 }
 

@@ -9,17 +9,8 @@
 use crate::pool::Context;
 use crate::product::{Element, Matrices, block_room, products};
 use crate::room::Room;
+use crate::shared::Shared;
 use std::ops::Range;
-
-/// A pointer that may go to another worker: workers read, or write separate places.
-struct Shared<T>(*mut T);
-// SAFETY: as the type says; see the uses.
-unsafe impl<T> Sync for Shared<T> {}
-impl<T> Shared<T> {
-    fn at(&self, offset: usize) -> *mut T {
-        self.0.wrapping_add(offset)
-    }
-}
 
 /// The bin that a key names.
 fn bin(key: i32, bins: usize) -> Option<usize> {

@@ -9,6 +9,7 @@
 
 use crate::engine::for_engines;
 use crate::pool::Context;
+use crate::shared::Shared;
 use std::mem::MaybeUninit;
 use std::ops::{Add, AddAssign, Mul, Neg, Sub};
 
@@ -220,16 +221,6 @@ impl Lane for f64 {
     const ADJOINT: Ranged<f64> = adjoint_f64;
 }
 
-/// A pointer that may go to another worker: ranges are apart.
-struct Shared<T>(*mut T);
-// SAFETY: workers read what nobody writes and write separate places.
-unsafe impl<T> Sync for Shared<T> {}
-impl<T> Shared<T> {
-    fn get(&self) -> *mut T {
-        self.0
-    }
-}
-
 /// `to` [batch, P, Q, kept, channels] gets the kept coefficients (rows[i], columns[i]) of each block of `from`
 /// [batch, grid.., channels].
 ///
@@ -286,7 +277,7 @@ unsafe fn run<T: Lane>(
     let (from, to) = (Shared(from.cast_mut()), Shared(to));
     context.parallel(count as u64, GRAIN.div_ceil(each.max(1)) as u64, &|begin, end, _| {
         // SAFETY: the caller's promise, for this range.
-        unsafe { routine(prepared, from.get(), to.get(), begin as usize, end as usize) }
+        unsafe { routine(prepared, from.at(0), to.at(0), begin as usize, end as usize) }
     });
 }
 

@@ -1,7 +1,8 @@
 //! The seam between the kernel IR and what turns it into code.
 //!
 //! Expects: programs that `kernel::verify` accepts.
-//! Guarantees: backends are interchangeable: the kernel IR fixes every bit of the result.
+//! Guarantees: backends are interchangeable: the kernel IR fixes every bit of the result, but for the order of the sums in
+//! products and routines, which is a matter of the machine.
 //! Leaves out: choosing a backend ([`super::Host`]).
 
 use super::jit::AlignedBytes;

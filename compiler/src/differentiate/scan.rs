@@ -3,7 +3,7 @@
 //! Expects: scans that came through [`Pass::scan_with_states`], which stacks the carries before every turn.
 //! Guarantees: no mathematics of loops happens here; what a rule computes with one turn (`pullback`, `pushforward`) is made of
 //! the vjps of its body.
-//! Leaves out: the rules themselves (`lang/std/rules/one_shot.bp`).
+//! Leaves out: the rules themselves, which are pages of the library.
 
 use super::activity::{self, Activity};
 use super::sweep::Cotangents;

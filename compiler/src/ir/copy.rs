@@ -85,6 +85,14 @@ pub fn inline(target: &mut Region, body: &Region, arguments: &[NodeId]) -> Vec<N
 /// The graph without nodes that no result depends on and without regions that no node names. All inputs stay, and so do
 /// all results.
 pub fn prune(graph: &Graph) -> Graph {
+    let mut pruned = Graph::default();
+    let main = prune_into(graph, &mut pruned);
+    pruned.add(main);
+    pruned
+}
+
+/// The same in another graph, to which all regions but the main one are added: gives the main one.
+pub fn prune_into(graph: &Graph, pruned: &mut Graph) -> Region {
     let lives: Vec<EntitySet<NodeId>> = graph
         .regions
         .values()
@@ -105,7 +113,6 @@ pub fn prune(graph: &Graph) -> Graph {
             }
         }
     }
-    let mut pruned = Graph::default();
     let mut moved: SecondaryMap<RegionId, Option<RegionId>> = SecondaryMap::new();
     for (id, region) in graph.regions.iter().filter(|(id, _)| named.contains(*id)) {
         let mut target = Region::new(region.name.clone());
@@ -120,9 +127,12 @@ pub fn prune(graph: &Graph) -> Graph {
             let node = map[output.node].expect("bug in bpc: a result was not copied");
             target.result(output.role, output.name.clone(), node);
         }
+        if id == graph.main_id() {
+            return target;
+        }
         moved[id] = Some(pruned.add(target));
     }
-    pruned
+    unreachable!("bug in bpc: a graph without regions")
 }
 
 #[cfg(test)]

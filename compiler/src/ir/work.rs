@@ -43,12 +43,16 @@ pub fn operations(op: &Op, operands: &[&Type], result: &Type) -> u64 {
     }
 }
 
+/// The weight of one random number.
+pub const RANDOM: u64 = 32;
+
 /// How many simple operations (additions) one elementwise operation takes.
 pub fn weight(op: &Op) -> u64 {
     match op {
         Op::Div {} | Op::Sqrt {} => 4,
         Op::Exp {} | Op::Expm1 {} | Op::Log {} | Op::Log1p {} | Op::Tanh {} | Op::Sin {} | Op::Cos {} => 16,
-        Op::Erf {} | Op::Pow {} | Op::Random { .. } => 32,
+        Op::Erf {} | Op::Pow {} => 32,
+        Op::Random { .. } => RANDOM,
         _ => 1,
     }
 }

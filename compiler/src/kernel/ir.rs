@@ -6,6 +6,8 @@
 //! Leaves out: how a backend vectorises; it may choose any order of independent iterations, but sums follow
 //! [`Reduction`]'s order.
 
+pub use super::affine::AffineMap;
+
 use super::library::{self, Routine};
 use crate::ir::types::{Dtype, Literal, TensorType};
 use cranelift_entity::{PrimaryMap, entity_impl};
@@ -161,15 +163,6 @@ pub enum ReductionKind {
     Min,
     /// i32 index along the one reduced axis of the first largest value; NaN counts as largest.
     Argmax,
-}
-
-/// A place in memory as a function of the loop axes: `offset + sum(strides[axis] * axis)`, in elements.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct AffineMap {
-    /// Where zeros on all axes lead.
-    pub offset: i64,
-    /// One for each loop axis of the stage (outer, inner, reduced).
-    pub strides: Vec<i64>,
 }
 
 /// A condition on a load: `low <= map < high`; outside, the load gives the scalar's `otherwise`.
@@ -380,54 +373,6 @@ impl Program {
     }
 }
 
-impl AffineMap {
-    /// The same number everywhere, over `axes` loop axes.
-    pub fn constant(offset: i64, axes: usize) -> AffineMap {
-        AffineMap { offset, strides: vec![0; axes] }
-    }
-
-    /// One loop axis out of `axes`.
-    pub fn axis(axis: usize, axes: usize) -> AffineMap {
-        let mut map = AffineMap::constant(0, axes);
-        map.strides[axis] = 1;
-        map
-    }
-
-    /// The sum of two maps.
-    #[must_use]
-    pub fn plus(&self, other: &AffineMap) -> AffineMap {
-        let strides = self.strides.iter().zip(&other.strides).map(|(a, b)| a + b).collect();
-        AffineMap { offset: self.offset + other.offset, strides }
-    }
-
-    /// The map times a number.
-    #[must_use]
-    pub fn scaled(&self, factor: i64) -> AffineMap {
-        AffineMap { offset: self.offset * factor, strides: self.strides.iter().map(|s| s * factor).collect() }
-    }
-
-    /// The map plus a number.
-    #[must_use]
-    pub fn shifted(&self, by: i64) -> AffineMap {
-        AffineMap { offset: self.offset + by, strides: self.strides.clone() }
-    }
-
-    /// The smallest and the largest value over loop axes of these sizes, none of which is 0.
-    pub fn range(&self, sizes: &[u64]) -> (i64, i64) {
-        let mut range = (self.offset, self.offset);
-        for (stride, size) in self.strides.iter().zip(sizes) {
-            let last = stride * (*size as i64 - 1);
-            range = (range.0 + last.min(0), range.1 + last.max(0));
-        }
-        range
-    }
-
-    /// The value at these places of the loop axes.
-    pub fn at(&self, axes: &[u64]) -> i64 {
-        self.offset + self.strides.iter().zip(axes).map(|(stride, at)| stride * *at as i64).sum::<i64>()
-    }
-}
-
 impl Scalar {
     /// The scalars that it uses.
     pub fn operands(&self) -> Vec<ValueId> {
@@ -529,6 +474,18 @@ impl Stage {
     pub fn change_maps(&mut self, mut change: impl FnMut(&mut AffineMap)) {
         self.values.values_mut().flat_map(Scalar::maps_mut).for_each(&mut change);
         self.stores.iter_mut().map(|store| &mut store.map).for_each(change);
+    }
+
+    /// Changes the maps of the loads and stores of one buffer.
+    pub fn change_maps_of(&mut self, buffer: BufferId, change: impl Fn(&mut AffineMap)) {
+        for scalar in self.values.values_mut() {
+            if let Scalar::Load { buffer: read, map, .. } = scalar
+                && *read == buffer
+            {
+                change(map);
+            }
+        }
+        self.stores.iter_mut().filter(|store| store.buffer == buffer).for_each(|store| change(&mut store.map));
     }
 
     /// Every affine map.

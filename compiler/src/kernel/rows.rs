@@ -74,16 +74,7 @@ fn widen_scratch(program: &mut Program, nest: &mut Nest, together: u64) {
             *map = map.scaled(together as i64);
             map.strides[outer] = 1;
         };
-        for stage in &mut nest.stages {
-            for scalar in stage.values.values_mut() {
-                if let Scalar::Load { buffer: read, map, .. } = scalar
-                    && *read == buffer
-                {
-                    widen(map);
-                }
-            }
-            stage.stores.iter_mut().filter(|store| store.buffer == buffer).for_each(|store| widen(&mut store.map));
-        }
+        nest.stages.iter_mut().for_each(|stage| stage.change_maps_of(buffer, widen));
     }
 }
 

@@ -9,6 +9,7 @@
 
 use super::ir::{AffineMap, Nest, Program, ReductionKind, Scalar, Stage, Step};
 use super::rows;
+use crate::ir::work;
 
 /// A reduced axis of fewer elements is not taken by vectors where there is another one.
 const SHORT: u64 = 16;
@@ -34,7 +35,7 @@ pub fn work(nest: &Nest) -> u64 {
 pub fn stage_work(stage: &Stage) -> u64 {
     let cost = |scalar: &Scalar| match scalar {
         Scalar::Literal(_) | Scalar::Reduced(_) | Scalar::Carried(_) => 0,
-        Scalar::Random { .. } => 32,
+        Scalar::Random { .. } => work::RANDOM,
         Scalar::Unary(op, _) | Scalar::Binary(op, _, _) => super::memory::own_cost(op),
         _ => 1,
     };

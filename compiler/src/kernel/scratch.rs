@@ -5,7 +5,7 @@
 //! Leaves out: sharing of scratch between rows of one nest.
 
 use super::fuse::{only_store, row};
-use super::ir::{AffineMap, BufferId, Place, Program, Scalar, Step};
+use super::ir::{AffineMap, BufferId, Place, Program, Step};
 use cranelift_entity::SecondaryMap;
 use std::collections::BTreeSet;
 
@@ -53,16 +53,7 @@ fn place_rows(program: &mut Program, steps: &mut [Step], is_private: &dyn Fn(Buf
                 map.offset -= first;
                 map.strides[..outer].fill(0);
             };
-            for stage in &mut nest.stages {
-                for scalar in stage.values.values_mut() {
-                    if let Scalar::Load { buffer: read, map, .. } = scalar
-                        && *read == buffer
-                    {
-                        shift(map);
-                    }
-                }
-                stage.stores.iter_mut().filter(|store| store.buffer == buffer).for_each(|store| shift(&mut store.map));
-            }
+            nest.stages.iter_mut().for_each(|stage| stage.change_maps_of(buffer, shift));
         }
     }
 }

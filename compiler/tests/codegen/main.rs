@@ -25,6 +25,7 @@ use case::{Case, load, store, value};
 fn listings_and_object() {
     let mut case = Case::new();
     let (x, out) = (case.buffer(Dtype::F32, &[5]), case.buffer(Dtype::F32, &[5]));
+    case.program.buffers[x].role = BufferRole::Data;
     let mut stage = Stage { inner: vec![5], vector_axis: Some(0), ..Stage::default() };
     let x = load(&mut stage, &case, x, &[1]);
     let y = value(&mut stage, Dtype::F32, Scalar::Unary(Op::Exp {}, x));

@@ -4,11 +4,11 @@
 //! Guarantees: the same counts from every instruction set.
 //! Leaves out: counts of 2^31 and more.
 
-use super::Shared;
 use super::pack::{WORD, pack_row};
 use crate::engine::Engine;
 use crate::pool::Context;
 use crate::room::Room;
+use crate::shared::Shared;
 use std::sync::OnceLock;
 
 /// What is counted.

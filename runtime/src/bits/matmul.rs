@@ -5,11 +5,11 @@
 //! sum is added depends on the shape and the machine's instruction set and caches alone.
 //! Leaves out: a product with fewer operations than that of numbers: with a real factor there is none.
 
-use super::Shared;
 use crate::engine::for_engines;
 use crate::pool::Context;
 use crate::product::{Element, packing_bytes};
 use crate::room::Room;
+use crate::shared::Shared;
 
 /// Rows of bits in one block: so many terms of a sum are added at a time.
 const BLOCK_ROWS: usize = 1024;

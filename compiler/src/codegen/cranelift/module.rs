@@ -6,6 +6,7 @@
 
 use super::{kernel, step};
 use crate::kernel::ir::Program;
+use crate::kernel::verify;
 use cranelift_codegen::ir::UserFuncName;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
@@ -51,6 +52,8 @@ pub(super) fn isa(position_independent: bool) -> Result<OwnedTargetIsa, String> 
 
 /// Defines all functions of a program; the id of the main one.
 pub(super) fn generate(module: &mut dyn Module, program: &Program, listing: &mut Listing) -> Result<FuncId, String> {
+    // What runs writes where the program says, so that nothing unchecked may come here, whoever made it.
+    verify::verify(program)?;
     let convention = module.isa().default_call_conv();
     let mut functions = FunctionBuilderContext::new();
     let mut context = module.make_context();

@@ -45,18 +45,6 @@ fn deep_networks_settle() {
     assert!(report.e_nodes < 12 * graph.main().nodes.len(), "{report:?}");
 }
 
-/// Prints how long larger networks take: `cargo test deep_network_times -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn deep_network_times() {
-    for n_layers in [12, 60, 300] {
-        let graph = layers(n_layers);
-        let start = std::time::Instant::now();
-        let (_, report) = optimize(&graph, &Limits::default());
-        println!("{} nodes: {:?}, {report:?}", graph.main().nodes.len(), start.elapsed());
-    }
-}
-
 /// Residual layers `x + tanh(x @ w + b)` of [batch, tokens, width] with their backward sweep and a gradient step, as
 /// lowering and differentiation would write them.
 fn layers(n_layers: usize) -> Graph {
