@@ -78,8 +78,11 @@ pub fn build(egraph: &EGraph, extraction: &Extraction, source: &Region, inputs: 
         let node = if let Op::Input { .. } = op {
             of_class[&chosen.class]
         } else {
-            let operands: Vec<NodeId> =
-                chosen.operands.iter().map(|operand| nodes[*operand].expect("settled before")).collect();
+            let operands: Vec<NodeId> = chosen
+                .operands
+                .iter()
+                .map(|operand| nodes[*operand].expect("bug in bpc: an operand is built after its user"))
+                .collect();
             region
                 .push(op.clone(), &operands, class.data.origin.provenance)
                 .unwrap_or_else(|error| panic!("bug in bpc: an ill-typed extraction: {error}"))
@@ -225,7 +228,8 @@ impl Settling {
         let mut chosen = Vec::new();
         let mut cost = 0u64;
         for class in self.order.iter().copied().filter(|class| needed.contains(*class)) {
-            let candidate = &self.candidates[class][self.chosen[class].expect("in the order only when settled")];
+            let candidate = &self.candidates[class]
+                [self.chosen[class].expect("bug in bpc: a class is in the order and not settled")];
             let operands = candidate.operands.iter().map(|operand| places[*operand]).collect();
             places[class] = chosen.len();
             cost = cost.saturating_add(candidate.cost);

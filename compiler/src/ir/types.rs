@@ -130,9 +130,13 @@ impl Literal {
         Literal { dtype, bits }
     }
 
-    /// A whole number, exact in `i64` where a float could not hold it.
+    /// The value of `dtype` nearest to a whole number: exact in `i64`, and rounded once where a float cannot hold it.
     pub fn integer(dtype: Dtype, value: i64) -> Literal {
-        if dtype == Dtype::I64 { Literal { dtype, bits: value as u64 } } else { Literal::new(dtype, value as f64) }
+        match dtype {
+            Dtype::I64 => Literal { dtype, bits: value as u64 },
+            Dtype::F32 => Literal::new(dtype, f64::from(value as f32)),
+            _ => Literal::new(dtype, value as f64),
+        }
     }
 
     /// As a double.

@@ -2,7 +2,8 @@
 //!
 //! Expects: a planned program that `verify` accepts, and blocks of its sizes.
 //! Guarantees: every value is rounded to its own dtype, and sums run in the order of [`Reduction`], so that a backend
-//! with exact arithmetic gives the same bits. Functions such as exp, and calls of routines, are those of doubles, rounded once.
+//! with exact arithmetic gives the same bits. Functions such as exp are the runtime's; calls of routines are computed in doubles
+//! and rounded once.
 //! Leaves out: speed.
 //!
 //! [`Reduction`]: super::ir::Reduction
@@ -12,7 +13,8 @@ use super::ir::{
     Scalar, Stage, Step, ValueId,
 };
 use crate::ir::interpret::{self, Tensor};
-use crate::ir::op::{Op, OpClass};
+use crate::ir::op::Op;
+use crate::ir::rounded;
 use crate::ir::types::{Dtype, Literal};
 use bpc_runtime::philox;
 use cranelift_entity::SecondaryMap;
@@ -26,13 +28,6 @@ pub struct Blocks {
     pub arguments: Vec<Vec<u8>>,
     /// The rest.
     pub workspace: Vec<u8>,
-}
-
-/// A number of some dtype: f32 values are held exactly in a double, bool as 0 or 1.
-#[derive(Clone, Copy, Debug)]
-enum Number {
-    Float(f64),
-    Whole(i64),
 }
 
 /// Which memory.
@@ -63,7 +58,7 @@ impl Blocks {
         let dtype = program.buffers[buffer].ty.dtype;
         let mut memory = Memory { program, blocks: self, scratch: Vec::new(), turns: SecondaryMap::new() };
         for (index, value) in values.iter().enumerate() {
-            memory.write(buffer, index as i64, number(Literal::new(dtype, *value)));
+            memory.write(buffer, index as i64, Literal::new(dtype, *value));
         }
     }
 
@@ -71,7 +66,7 @@ impl Blocks {
     pub fn get(&mut self, program: &Program, buffer: BufferId) -> Vec<f64> {
         let elements = program.buffers[buffer].ty.elements();
         let memory = Memory { program, blocks: self, scratch: Vec::new(), turns: SecondaryMap::new() };
-        (0..elements as i64).map(|index| memory.read(buffer, index).float()).collect()
+        (0..elements as i64).map(|index| memory.read(buffer, index).as_f64()).collect()
     }
 }
 
@@ -79,91 +74,6 @@ impl Blocks {
 pub fn evaluate(program: &Program, blocks: &mut Blocks) {
     let mut memory = Memory { program, blocks, scratch: Vec::new(), turns: SecondaryMap::new() };
     memory.steps(&program.steps);
-}
-
-impl Number {
-    fn float(self) -> f64 {
-        match self {
-            Number::Float(value) => value,
-            Number::Whole(value) => value as f64,
-        }
-    }
-
-    fn whole(self) -> i64 {
-        match self {
-            Number::Float(value) => value as i64,
-            Number::Whole(value) => value,
-        }
-    }
-}
-
-fn number(literal: Literal) -> Number {
-    if literal.dtype.is_float() { Number::Float(literal.as_f64()) } else { Number::Whole(literal.as_i64()) }
-}
-
-/// A whole number wrapped, or a float rounded, to a dtype.
-fn fit(value: Number, dtype: Dtype) -> Number {
-    match (value, dtype) {
-        (Number::Float(value), Dtype::F32) => Number::Float(f64::from(value as f32)),
-        (Number::Whole(value), Dtype::I32) => Number::Whole(i64::from(value as i32)),
-        (Number::Whole(value), Dtype::U32) => Number::Whole(i64::from(value as u32)),
-        (Number::Whole(value), Dtype::Bool) => Number::Whole(i64::from(value != 0)),
-        _ => value,
-    }
-}
-
-fn cast(value: Number, dtype: Dtype) -> Number {
-    match value {
-        Number::Float(value) => number(Literal::new(dtype, value)),
-        Number::Whole(value) if dtype.is_float() => {
-            // Once to the dtype: by way of f64, an i64 would round twice.
-            Number::Float(if dtype == Dtype::F32 { f64::from(value as f32) } else { value as f64 })
-        }
-        whole => fit(whole, dtype),
-    }
-}
-
-fn unary(op: &Op, x: Number, dtype: Dtype) -> Number {
-    match (op, x) {
-        (Op::Neg {}, Number::Whole(x)) => fit(Number::Whole(x.wrapping_neg()), dtype),
-        (Op::Abs {}, Number::Whole(x)) => fit(Number::Whole(x.wrapping_abs()), dtype),
-        (Op::Sign {}, Number::Whole(x)) => Number::Whole(x.signum()),
-        (Op::Not {}, Number::Whole(x)) => Number::Whole(i64::from(x == 0)),
-        (op, x) => match op.class() {
-            OpClass::Unary(function) => fit(Number::Float(function(x.float())), dtype),
-            _ => panic!("bug in bpc: {} as a unary operation", op.name()),
-        },
-    }
-}
-
-fn binary(op: &Op, x: Number, y: Number, dtype: Dtype) -> Number {
-    if let (Number::Whole(x), Number::Whole(y)) = (x, y) {
-        let value = match op {
-            Op::Add {} => x.wrapping_add(y),
-            Op::Sub {} => x.wrapping_sub(y),
-            Op::Mul {} => x.wrapping_mul(y),
-            Op::Div {} => {
-                if y == 0 {
-                    0
-                } else {
-                    x.wrapping_div(y)
-                }
-            }
-            Op::Maximum {} => x.max(y),
-            Op::Minimum {} => x.min(y),
-            Op::Equal {} => i64::from(x == y),
-            Op::Less {} => i64::from(x < y),
-            Op::LessEqual {} => i64::from(x <= y),
-            Op::And {} => x & y,
-            Op::Or {} => x | y,
-            Op::Xor {} => x ^ y,
-            op => panic!("bug in bpc: {} of whole numbers", op.name()),
-        };
-        return fit(Number::Whole(value), dtype);
-    }
-    let OpClass::Binary(function) = op.class() else { panic!("bug in bpc: {} as a binary operation", op.name()) };
-    let value = function(x.float(), y.float());
-    if dtype.is_float() { fit(Number::Float(value), dtype) } else { Number::Whole(value as i64) }
 }
 
 struct Memory<'a> {
@@ -197,7 +107,7 @@ impl Memory<'_> {
         }
     }
 
-    fn read(&self, buffer: BufferId, index: i64) -> Number {
+    fn read(&self, buffer: BufferId, index: i64) -> Literal {
         let (block, at) = self.locate(buffer, index);
         let bytes = &match block {
             Block::State => &self.blocks.state,
@@ -206,24 +116,24 @@ impl Memory<'_> {
             Block::Scratch => &self.scratch,
         }[at..];
         match self.program.buffers[buffer].ty.dtype {
-            Dtype::F32 => Number::Float(f64::from(f32::from_le_bytes(first(bytes)))),
-            Dtype::F64 => Number::Float(f64::from_le_bytes(first(bytes))),
-            Dtype::I32 => Number::Whole(i64::from(i32::from_le_bytes(first(bytes)))),
-            Dtype::U32 => Number::Whole(i64::from(u32::from_le_bytes(first(bytes)))),
-            Dtype::I64 => Number::Whole(i64::from_le_bytes(first(bytes))),
-            Dtype::Bool => Number::Whole(i64::from(bytes[0])),
+            dtype @ Dtype::F32 => Literal::new(dtype, f64::from(f32::from_le_bytes(first(bytes)))),
+            dtype @ Dtype::F64 => Literal::new(dtype, f64::from_le_bytes(first(bytes))),
+            dtype @ Dtype::I32 => Literal::integer(dtype, i64::from(i32::from_le_bytes(first(bytes)))),
+            dtype @ Dtype::U32 => Literal::integer(dtype, i64::from(u32::from_le_bytes(first(bytes)))),
+            dtype @ Dtype::I64 => Literal::integer(dtype, i64::from_le_bytes(first(bytes))),
+            dtype @ Dtype::Bool => Literal::integer(dtype, i64::from(bytes[0])),
         }
     }
 
-    fn write(&mut self, buffer: BufferId, index: i64, value: Number) {
+    fn write(&mut self, buffer: BufferId, index: i64, value: Literal) {
         let (block, at) = self.locate(buffer, index);
         let bytes = match self.program.buffers[buffer].ty.dtype {
-            Dtype::F32 => (value.float() as f32).to_le_bytes().to_vec(),
-            Dtype::F64 => value.float().to_le_bytes().to_vec(),
-            Dtype::I32 => (value.whole() as i32).to_le_bytes().to_vec(),
-            Dtype::U32 => (value.whole() as u32).to_le_bytes().to_vec(),
-            Dtype::I64 => value.whole().to_le_bytes().to_vec(),
-            Dtype::Bool => vec![value.whole() as u8],
+            Dtype::F32 => (value.as_f64() as f32).to_le_bytes().to_vec(),
+            Dtype::F64 => value.as_f64().to_le_bytes().to_vec(),
+            Dtype::I32 => (value.as_i64() as i32).to_le_bytes().to_vec(),
+            Dtype::U32 => (value.as_i64() as u32).to_le_bytes().to_vec(),
+            Dtype::I64 => value.as_i64().to_le_bytes().to_vec(),
+            Dtype::Bool => vec![value.as_i64() as u8],
         };
         let block = match block {
             Block::State => &mut self.blocks.state,
@@ -274,10 +184,10 @@ impl Memory<'_> {
                 .carries
                 .iter()
                 .map(|Carried { first: (buffer, map), .. }| self.read(*buffer, map.at(&[0, place])));
-            let mut carried: Vec<Number> = first.collect();
+            let mut carried: Vec<Literal> = first.collect();
             for count in 0..length {
                 let turn = if march.reverse { length - 1 - count } else { count };
-                let mut values = SecondaryMap::<ValueId, Option<Number>>::new();
+                let mut values = SecondaryMap::<ValueId, Option<Literal>>::new();
                 self.scalars(stage, 0, stage.values.len(), &[turn, place], &carried, &mut values);
                 let value = |id: ValueId| values[id].expect("bug in bpc: a scalar of a turn without a value");
                 for store in &stage.stores {
@@ -298,15 +208,14 @@ impl Memory<'_> {
             .operands
             .iter()
             .map(|(buffer, ty)| {
-                let data = (0..ty.elements() as i64).map(|index| self.read(*buffer, index).float()).collect();
+                let data = (0..ty.elements() as i64).map(|index| self.read(*buffer, index).as_f64()).collect();
                 Tensor { ty: ty.clone(), data }
             })
             .collect();
         let result = interpret::evaluate(&call.op, &tensors.iter().collect::<Vec<_>>())
             .unwrap_or_else(|error| panic!("bug in bpc: a verified call: {error}"));
         for (index, value) in result.data.iter().enumerate() {
-            let value = if result.ty.dtype.is_float() { Number::Float(*value) } else { Number::Whole(*value as i64) };
-            self.write(call.result, index as i64, value);
+            self.write(call.result, index as i64, Literal::new(result.ty.dtype, *value));
         }
     }
 
@@ -321,12 +230,12 @@ impl Memory<'_> {
                 for column in 0..product.n {
                     let mut sum = 0.0;
                     for k in 0..product.k {
-                        let a = self.read(product.a.buffer, element(&product.a, batch, row, k)).float();
-                        let b = self.read(product.b.buffer, element(&product.b, batch, k, column)).float();
+                        let a = self.read(product.a.buffer, element(&product.a, batch, row, k)).as_f64();
+                        let b = self.read(product.b.buffer, element(&product.b, batch, k, column)).as_f64();
                         sum += a * b;
                     }
                     let at = element(&product.c, batch, row, column);
-                    self.write(product.c.buffer, at, fit(Number::Float(sum), dtype));
+                    self.write(product.c.buffer, at, Literal::new(dtype, sum));
                 }
             }
         });
@@ -343,7 +252,7 @@ impl Memory<'_> {
 
     /// One (outer, inner) place of a stage.
     fn place(&mut self, stage: &Stage, kept: &[u64]) {
-        let mut values = SecondaryMap::<ValueId, Option<Number>>::new();
+        let mut values = SecondaryMap::<ValueId, Option<Literal>>::new();
         let inside = stage.n_inside as usize;
         let mut reduced = Vec::new();
         if stage.reductions.is_empty() {
@@ -380,52 +289,53 @@ impl Memory<'_> {
         from: usize,
         to: usize,
         axes: &[u64],
-        given: &[Number],
-        values: &mut SecondaryMap<ValueId, Option<Number>>,
+        given: &[Literal],
+        values: &mut SecondaryMap<ValueId, Option<Literal>>,
     ) {
         for (id, scalar) in stage.values.iter().take(to).skip(from) {
             let dtype = stage.dtype(id);
             let get = |id: &ValueId| values[*id].expect("bug in bpc: a scalar is used before it is computed");
             let value = match scalar {
-                Scalar::Literal(literal) => number(*literal),
-                Scalar::Index { map, dtype } => cast(Number::Whole(map.at(axes)), *dtype),
+                Scalar::Literal(literal) => *literal,
+                Scalar::Index { map, dtype } => rounded::whole(*dtype, map.at(axes)),
                 Scalar::Load { buffer, map, guards, otherwise } => {
                     let holds = |map: &AffineMap, low: i64, high: i64| (low..high).contains(&map.at(axes));
                     if guards.iter().all(|guard| holds(&guard.map, guard.low, guard.high)) {
                         self.read(*buffer, map.at(axes))
                     } else {
-                        number(*otherwise)
+                        *otherwise
                     }
                 }
                 Scalar::Gather { buffer, index, rows, row_stride, map } => {
-                    let row = get(index).whole();
+                    let row = get(index).as_i64();
                     if (0..*rows as i64).contains(&row) {
                         self.read(*buffer, row * row_stride + map.at(axes))
                     } else {
-                        number(Literal::new(dtype, f64::NAN))
+                        Literal::new(dtype, f64::NAN)
                     }
                 }
                 Scalar::Random { normal, site, seed, step, map, dtype } => {
-                    let seed = [self.read(*seed, 0).whole() as u32, self.read(*seed, 1).whole() as u32];
-                    let step = self.read(*step, 0).whole() as i32;
+                    let seed = [self.read(*seed, 0).as_i64() as u32, self.read(*seed, 1).as_i64() as u32];
+                    let step = self.read(*step, 0).as_i64() as i32;
                     let index = map.at(axes) as u64;
-                    Number::Float(match (normal, dtype) {
+                    let value = match (normal, dtype) {
                         (true, Dtype::F64) => philox::normal_f64(seed, step, *site, index),
                         (true, _) => f64::from(philox::normal_f32(seed, step, *site, index)),
                         (false, Dtype::F64) => philox::uniform_f64(seed, step, *site, index),
                         (false, _) => f64::from(philox::uniform_f32(seed, step, *site, index)),
-                    })
+                    };
+                    Literal::new(*dtype, value)
                 }
-                Scalar::Unary(op, x) => unary(op, get(x), dtype),
-                Scalar::Binary(op, x, y) => binary(op, get(x), get(y), dtype),
+                Scalar::Unary(op, x) => rounded::unary(op, get(x)),
+                Scalar::Binary(op, x, y) => rounded::binary(op, get(x), get(y)),
                 Scalar::Select(condition, x, y) => {
-                    if get(condition).whole() != 0 {
+                    if get(condition).as_i64() != 0 {
                         get(x)
                     } else {
                         get(y)
                     }
                 }
-                Scalar::Cast(x, dtype) => cast(get(x), *dtype),
+                Scalar::Cast(x, dtype) => rounded::cast(get(x), *dtype),
                 Scalar::Reduced(index) | Scalar::Carried(index) => given[*index as usize],
             };
             values[id] = Some(value);
@@ -437,31 +347,33 @@ impl Memory<'_> {
 struct Accumulator {
     kind: ReductionKind,
     dtype: Dtype,
-    lanes: [Number; 16],
-    best: Option<(Number, u64)>,
+    lanes: [Literal; 16],
+    best: Option<(Literal, u64)>,
 }
 
 impl Accumulator {
     fn new(kind: ReductionKind, dtype: Dtype) -> Accumulator {
-        Accumulator { kind, dtype, lanes: [number(Literal::new(dtype, 0.0)); 16], best: None }
+        Accumulator { kind, dtype, lanes: [Literal::new(dtype, 0.0); 16], best: None }
     }
 
-    fn add(&mut self, value: Number, lane: usize, at: u64) {
+    fn add(&mut self, value: Literal, lane: usize, at: u64) {
         match (self.kind, self.best) {
             (ReductionKind::Sum, _) => {
-                self.lanes[lane] = binary(&Op::Add {}, self.lanes[lane], value, self.dtype);
+                self.lanes[lane] = rounded::binary(&Op::Add {}, self.lanes[lane], value);
             }
             (_, None) => self.best = Some((value, at)),
             (ReductionKind::Max, Some((best, _))) => {
-                self.best = Some((binary(&Op::Maximum {}, best, value, self.dtype), at));
+                self.best = Some((rounded::binary(&Op::Maximum {}, best, value), at));
             }
             (ReductionKind::Min, Some((best, _))) => {
-                self.best = Some((binary(&Op::Minimum {}, best, value, self.dtype), at));
+                self.best = Some((rounded::binary(&Op::Minimum {}, best, value), at));
             }
             (ReductionKind::Argmax, Some((best, _))) => {
-                let larger = match (best, value) {
-                    (Number::Whole(best), Number::Whole(value)) => value > best,
-                    (best, value) => !best.float().is_nan() && (value.float().is_nan() || value.float() > best.float()),
+                let larger = if self.dtype.is_float() {
+                    let (best, value) = (best.as_f64(), value.as_f64());
+                    !best.is_nan() && (value.is_nan() || value > best)
+                } else {
+                    value.as_i64() > best.as_i64()
                 };
                 if larger {
                     self.best = Some((value, at));
@@ -470,20 +382,20 @@ impl Accumulator {
         }
     }
 
-    fn finish(&self) -> Number {
+    fn finish(&self) -> Literal {
         match (self.kind, self.best) {
             (ReductionKind::Sum, _) => {
                 let mut lanes = self.lanes;
                 for half in [8, 4, 2, 1] {
                     for lane in 0..half {
-                        lanes[lane] = binary(&Op::Add {}, lanes[lane], lanes[lane + half], self.dtype);
+                        lanes[lane] = rounded::binary(&Op::Add {}, lanes[lane], lanes[lane + half]);
                     }
                 }
                 lanes[0]
             }
-            (ReductionKind::Argmax, Some((_, at))) => Number::Whole(at as i64),
+            (ReductionKind::Argmax, Some((_, at))) => Literal::integer(Dtype::I32, at as i64),
             (_, Some((best, _))) => best,
-            (_, None) => number(Literal::new(self.dtype, f64::NAN)),
+            (_, None) => Literal::new(self.dtype, f64::NAN),
         }
     }
 }

@@ -6,10 +6,11 @@
 //! Leaves out: nodes that turn out to need memory because no affine map reads them (`region` adds those), and buffers
 //! that fusion makes superfluous again (`fuse`).
 
+use crate::ir::copy::live;
 use crate::ir::graph::{NodeId, Region};
 use crate::ir::op::{Op, OpClass};
 use crate::ir::work;
-use cranelift_entity::{EntityRef, SecondaryMap};
+use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 
 /// A value is stored when computing it again costs more than this many simple operations.
 const CHEAP: u64 = 4;
@@ -19,31 +20,23 @@ const LONGEST_CHAIN: u64 = 48;
 /// What the region needs.
 pub struct Memory {
     /// Nodes that a result depends on.
-    pub live: SecondaryMap<NodeId, bool>,
+    pub live: EntitySet<NodeId>,
     /// Nodes that lie in memory.
     pub stored: SecondaryMap<NodeId, bool>,
 }
 
 /// Decides for a region.
 pub fn decide(region: &Region) -> Memory {
-    let mut live = SecondaryMap::<NodeId, bool>::new();
+    let live = live(region, region.results.iter().map(|output| output.node));
     let mut result = SecondaryMap::<NodeId, bool>::new();
-    for output in &region.results {
-        live[output.node] = true;
-        result[output.node] = true;
-    }
-    for (id, node) in region.nodes.iter().rev() {
-        if live[id] {
-            node.operands.iter().for_each(|operand| live[*operand] = true);
-        }
-    }
+    region.results.iter().for_each(|output| result[output.node] = true);
     let mut stored = SecondaryMap::<NodeId, bool>::new();
     // Cost of computing one element from what lies in memory, and the number of operations; both as far as is known
     // from the operands' side.
     let mut cost = SecondaryMap::<NodeId, u64>::new();
     let mut chain = SecondaryMap::<NodeId, u64>::new();
     for (id, node) in &region.nodes {
-        if !live[id] {
+        if !live.contains(id) {
             continue;
         }
         stored[id] = always(region, id) || result[id] && !matches!(node.op, Op::Input { .. });
@@ -61,7 +54,7 @@ pub fn decide(region: &Region) -> Memory {
     let mut uses = SecondaryMap::<NodeId, u64>::new();
     for index in (0..region.nodes.len()).rev() {
         let id = NodeId::new(index);
-        if !live[id] {
+        if !live.contains(id) {
             continue;
         }
         let view = matches!(region.nodes[id].op.class(), OpClass::View);

@@ -96,7 +96,7 @@ impl<'a> Builder<'a> {
     pub fn run(&mut self) -> Result<(), String> {
         let Memory { live, stored } = memory::decide(self.region);
         for id in self.region.nodes.keys() {
-            if live[id] && stored[id] && !matches!(self.region.nodes[id].op, Op::Scan { .. }) {
+            if live.contains(id) && stored[id] && !matches!(self.region.nodes[id].op, Op::Scan { .. }) {
                 self.materialise(id)?;
             }
         }

@@ -363,7 +363,7 @@ impl<'p> Lowering<'p> {
     /// A static number as a literal of a dtype.
     pub fn literal(&mut self, value: &Value, dtype: Dtype, span: Span) -> Outcome<Literal> {
         match value {
-            Value::Integer(number) if dtype.is_float() => Ok(Literal::new(dtype, *number as f64)),
+            Value::Integer(number) if dtype.is_float() => Ok(Literal::integer(dtype, *number)),
             Value::Integer(number) if dtype.is_integer() => {
                 let literal = Literal::integer(dtype, *number);
                 if literal.as_i64() != *number {

@@ -8,6 +8,7 @@
 use super::context::{Lowering, Outcome, Reported};
 use super::value::{Origins, Tensor, Value, equal};
 use crate::ir::op::Op;
+use crate::ir::rounded;
 use crate::ir::types::{Dtype, Literal};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::tree::{BinaryOperator, Span, UnaryOperator};
@@ -394,7 +395,10 @@ fn real_arithmetic(operator: BinaryOperator, a: f64, b: f64) -> Option<Value> {
         B::Subtract => Value::Real(a - b),
         B::Multiply => Value::Real(a * b),
         B::Divide => Value::Real(a / b),
-        B::Power => Value::Real(a.powf(b)),
+        B::Power => {
+            let [a, b] = [a, b].map(|number| Literal::new(Dtype::F64, number));
+            Value::Real(rounded::binary(&Op::Pow {}, a, b).as_f64())
+        }
         B::Less => Value::Flag(a < b),
         B::LessEqual => Value::Flag(a <= b),
         B::Greater => Value::Flag(a > b),

@@ -8,6 +8,7 @@
 mod case;
 #[path = "../engines/mod.rs"]
 mod engines;
+mod folding;
 mod graphs;
 mod random_stages;
 mod reductions;

@@ -1,7 +1,7 @@
 //! sin and cos: x = q pi/2 + r with |r| <= pi/4, then the polynomials of FreeBSD's msun (f64), or fits (f32).
 //!
 //! Up to [`LIMIT_F64`] and [`LIMIT_F32`] the reduction subtracts parts of pi/2 (Cody and Waite); beyond, the `far_`
-//! functions multiply by enough of the 1280 stored bits of 2/pi (Payne and Hanek). They are for single elements.
+//! functions, which take any x, multiply by enough of the 1280 stored bits of 2/pi (Payne and Hanek). They are for single elements.
 
 use super::exp::{ROUND_F32, ROUND_F64};
 use super::polynomial;
@@ -41,12 +41,12 @@ pub fn cos_f64(x: f64) -> f64 {
 
 /// sin of any x.
 pub fn far_sin_f32(x: f32) -> f32 {
-    far(f64::from(x), 0) as f32
+    if x.abs() < LIMIT_F32 { sin_f32(x) } else { far(f64::from(x), 0) as f32 }
 }
 
 /// cos of any x.
 pub fn far_cos_f32(x: f32) -> f32 {
-    far(f64::from(x), 1) as f32
+    if x.abs() < LIMIT_F32 { cos_f32(x) } else { far(f64::from(x), 1) as f32 }
 }
 
 /// sin of any x.

@@ -129,7 +129,7 @@ impl<'a> Match<'a> {
     }
 
     /// Says that the term is equal to this.
-    fn becomes(&self, expression: impl Into<Expression>) {
+    pub(super) fn becomes(&self, expression: impl Into<Expression>) {
         self.found.borrow_mut().push(expression.into());
     }
 

@@ -6,8 +6,8 @@
 
 use super::{Points, assert_agree, compare, graph_of};
 use crate::egraph::analysis::EGraph;
-use crate::egraph::rules::{Expression, all};
-use crate::egraph::{Limits, expand, extract, optimize, search};
+use crate::egraph::rules::{Expression, Rule, all};
+use crate::egraph::{Limits, expand, extract, optimize, optimize_with, search};
 use crate::ir::graph::{Graph, NodeId, Output, OutputRole, Provenance, Region};
 use crate::ir::interpret::{Tensor, run};
 use crate::ir::op::Op;
@@ -131,6 +131,36 @@ fn names_of_rules_differ_and_their_operations_exist() {
             assert!(Op::NAMES.contains(name), "{}: there is no operation {name}", rule.name);
         }
     }
+}
+
+/// Nothing that the rules start from is a number here: the slice of the padding is found to be 7 by a rule, and -7 then follows.
+#[test]
+#[should_panic(expected = "bug in bpc: a rule made the numbers")]
+fn constants_see_a_wrong_rule() {
+    let graph = graph_of(
+        r#"
+        n0 = input {role = data, name = "x", ty = f64[4]} : f64[4]
+        n1 = pad(n0) {low = [2], high = [3], value = f64(7)} : f64[9]
+        n2 = slice(n1) {starts = [0], stops = [2]} : f64[2]
+        n3 = neg(n2) : f64[2]
+        result value "y" = n3
+        "#,
+    );
+    fn splat(value: f64) -> Op {
+        Op::Constant { value: Literal::new(Dtype::F64, value), shape: vec![2] }
+    }
+    let found = optimize(&graph, &Limits::default()).0;
+    assert_eq!(found.main().nodes[found.main().results[0].node].op, splat(-7.0));
+    let wrong = Rule {
+        name: "wrong",
+        doc: "-x = 5",
+        example: "",
+        at: &["neg"],
+        rewrite: |m| m.becomes(Expression::Apply(splat(5.0), Vec::new())),
+    };
+    let mut rules: Vec<&Rule> = all().collect();
+    rules.push(&wrong);
+    optimize_with(&graph, &Limits::default(), &rules);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Arguments;
 use crate::ir::op::Op;
-use crate::ir::op::OpClass;
+use crate::ir::rounded;
 use crate::ir::types::{Dtype, Literal};
 use crate::lower::context::{Lowering, Outcome, Reported};
 use crate::lower::operator::Placed;
@@ -27,11 +27,11 @@ impl Lowering<'_> {
                 None => self.error("BP0212", "the number is too large", place, "does not fit in 64 bits"),
             },
             value => {
-                let (Some(number), OpClass::Unary(meaning)) = (value.number(), op.class()) else {
+                let Some(number) = value.number() else {
                     self.as_tensor(arguments.name, (value, place), Dtype::F32)?;
                     return self.error("BP0204", format!("`{}` takes a number", arguments.name), place, "not a number");
                 };
-                let result = meaning(number);
+                let result = rounded::unary(&op, Literal::new(Dtype::F64, number)).as_f64();
                 // A rounded static number may stand where whole numbers are wanted.
                 let whole = matches!(arguments.name, "floor" | "round") && result.abs() < i64::MAX as f64;
                 Ok(if whole { Value::Integer(result as i64) } else { Value::Real(result) })
