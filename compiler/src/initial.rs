@@ -30,7 +30,7 @@ pub fn kernels(
     wanted: &BTreeSet<String>,
 ) -> Result<Option<Kernels>, Vec<Diagnostic>> {
     let Some(graph) = graph(step, wanted) else { return Ok(None) };
-    let kernels = pipeline::passes(program, &graph, &mut |_| {})?.kernels;
+    let kernels = pipeline::passes(program, &graph, &step.lowered.loop_choices, &mut |_| {})?.kernels;
     let places = |kernels: &Kernels| -> Vec<(String, Place)> {
         let of_state = kernels.buffers.values().filter(|buffer| matches!(buffer.place, Place::State(_)));
         of_state.map(|buffer| (buffer.name.clone(), buffer.place)).collect()

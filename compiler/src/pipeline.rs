@@ -9,7 +9,7 @@ use crate::egraph::{self, Limits, Report};
 use crate::ir::graph::Graph;
 use crate::ir::verify::{VerifyError, verify, verify_expanded};
 use crate::kernel::{self, ir::Program as Kernels};
-use crate::lower::{self, Derivatives, Lowered, Options, Setting, SignatureDim};
+use crate::lower::{self, Derivatives, LoopChoices, Lowered, Options, Setting, SignatureDim};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::Program;
 use bpc_lang::tree::Item;
@@ -48,7 +48,8 @@ pub fn compile_observed(
 ) -> Result<Compilation, Vec<Diagnostic>> {
     let lowered = lower::lower(program, options)?;
     passed("lower");
-    let Passes { gradient, optimized, report, kernels } = passes(program, &lowered.graph, passed)?;
+    let Passes { gradient, optimized, report, kernels } =
+        passes(program, &lowered.graph, &lowered.loop_choices, passed)?;
     Ok(Compilation { lowered, gradient, optimized, report, kernels })
 }
 
@@ -64,10 +65,11 @@ pub(crate) struct Passes {
 pub(crate) fn passes(
     program: &Program,
     graph: &Graph,
+    loop_choices: &LoopChoices,
     passed: &mut dyn FnMut(&'static str),
 ) -> Result<Passes, Vec<Diagnostic>> {
     check("lowering", verify(graph));
-    let gradient = differentiate(graph, &mut Derivatives::new(program))?;
+    let gradient = differentiate(graph, &mut Derivatives::new(program, loop_choices))?;
     check("differentiation", verify(&gradient));
     passed("differentiate");
     let (optimized, report) = egraph::optimize(&gradient, &Limits::default());
@@ -115,7 +117,9 @@ pub fn check_gradients(program: &Program) -> GradientCheck {
             let options = Options { model: Some(name.clone()), settings, training: true, ..Options::default() };
             lower::lower(program, &options).ok()
         });
-        match lowered.map(|lowered| differentiate(&lowered.graph, &mut Derivatives::new(program))) {
+        match lowered
+            .map(|lowered| differentiate(&lowered.graph, &mut Derivatives::new(program, &lowered.loop_choices)))
+        {
             Some(Ok(_)) => {}
             Some(Err(found)) => check.diagnostics.extend(found),
             None => check.unchecked.push(name.clone()),

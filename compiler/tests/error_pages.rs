@@ -32,7 +32,9 @@ fn said(text: &str) -> (Program, Vec<Diagnostic>) {
             options.settings.insert("B".to_string(), 4.into());
         }
         diagnostics = match lower(&program, &options) {
-            Ok(lowered) => differentiate(&lowered.graph, &mut Derivatives::new(&program)).err().unwrap_or_default(),
+            Ok(lowered) => differentiate(&lowered.graph, &mut Derivatives::new(&program, &lowered.loop_choices))
+                .err()
+                .unwrap_or_default(),
             Err(diagnostics) => diagnostics,
         };
     }

@@ -63,7 +63,7 @@ fn compile(path: &str, text: &str, options: &Options, check_only: bool) -> (Prog
     for parameter in &lowered.parameters {
         assert_verified(&parameter.init, &parameter.name);
     }
-    match differentiate(&lowered.graph, &mut Derivatives::new(&program)) {
+    match differentiate(&lowered.graph, &mut Derivatives::new(&program, &lowered.loop_choices)) {
         Ok(graph) => assert_verified(&graph, &format!("{path}, differentiated")),
         Err(diagnostics) => return (program, diagnostics, None),
     }

@@ -8,10 +8,10 @@
 
 use crate::build::{Declaration, Malformed};
 use crate::diagnostics::Diagnostic;
-use crate::grammar_rules::grammar::{DeclarationParser, OuterChoiceParser, RuleUseParser};
+use crate::grammar_rules::grammar::{DeclarationParser, OuterChoiceParser};
 use crate::lexer::{self, Spanned, Token};
 use crate::source::Sources;
-use crate::tree::{FileId, GradChoice, Item, Module, RuleUse, Span};
+use crate::tree::{FileId, GradChoice, Item, Module, Span};
 use lalrpop_util::ParseError;
 
 /// How deep brackets and chains of operators may be nested, counted together.
@@ -83,13 +83,6 @@ pub fn parse_choice(sources: &Sources, file: FileId) -> Result<GradChoice, Vec<D
         });
         diagnostic.collect()
     })
-}
-
-/// Reads a rule with its arguments, `truncated(every = 50)`, that was printed from one; `span` is the place of all of it.
-pub fn parse_rule(text: &str, span: Span) -> Option<RuleUse> {
-    let lexed = lexer::lex(text, span.file);
-    let tokens = lexed.tokens.into_iter().map(|(_, token, _)| (span.start, token, span.end));
-    RuleUseParser::new().parse(span.file, tokens).ok()
 }
 
 /// Cuts the tokens of a file at its declarations: at their keywords first on a line, and after the brace that closes one.

@@ -160,7 +160,8 @@ fn saved(model: &Model, compilation: &Compilation, function: &str, rule: &str) -
     let Some(plain) = measure::without_rule(&compilation.lowered.graph, function, rule) else {
         return nothing("unused");
     };
-    let Ok(gradient) = differentiate(&plain, &mut Derivatives::new(model.program())) else {
+    let Ok(gradient) = differentiate(&plain, &mut Derivatives::new(model.program(), &compilation.lowered.loop_choices))
+    else {
         return nothing("(body has no derivative)");
     };
     let (plain, _) = egraph::optimize(&gradient, &Limits::default());

@@ -39,8 +39,9 @@ pub struct Loop {
     pub given: Vec<u32>,
     /// Inputs of the body that are discrete and depend on something trained, by a way outside of the body.
     pub discrete: Vec<u32>,
-    /// The chosen rule with its arguments; without one, the derivative of loops.
-    pub rule: Option<String>,
+    /// The chosen rule, by its place among the choices of the program and with its arguments; without one, the derivative of
+    /// loops.
+    pub rule: Option<(u32, String)>,
 }
 
 /// The rule of a loop.

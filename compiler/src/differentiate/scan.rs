@@ -95,7 +95,7 @@ impl Pass<'_> {
         cotangents: &mut Cotangents,
     ) -> Result<(), Vec<Diagnostic>> {
         let (scan, rule) = match &region.nodes[id].op {
-            Op::Via { rule, .. } => (region.nodes[id].operands[0], Some(rule.clone())),
+            Op::Via { choice, rule, .. } => (region.nodes[id].operands[0], Some((*choice, rule.clone()))),
             _ => (id, None),
         };
         let node = region.nodes[scan].clone();

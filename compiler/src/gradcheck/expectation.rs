@@ -1,6 +1,6 @@
 //! The gradient that a program gives in expectation over its discrete draws, and the gradient of the expectation.
 //!
-//! Expects: a lowered graph, the name of a loss among its results, and values for its inputs.
+//! Expects: a lowered model, the name of a loss among its results, and values for its inputs.
 //! Guarantees: every joint outcome of the draws is forced, also where one draw depends on another; all is exact but for
 //! rounding.
 //! Leaves out: other random numbers, which are held at what seed and step draw. Estimators for what is no draw keep their
@@ -15,7 +15,7 @@ use crate::ir::graph::{Graph, InputRole, NodeId, OutputRole, Region};
 use crate::ir::interpret::{Tensor, run};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, Literal, TensorType};
-use crate::lower::Derivatives;
+use crate::lower::{Derivatives, Lowered};
 use bpc_lang::program::Program;
 use std::collections::BTreeMap;
 
@@ -71,8 +71,8 @@ impl Enumeration {
     ///
     /// # Errors
     /// A sentence: too many outcomes, a draw that cannot be forced, a gradient that cannot be taken.
-    pub fn new(program: &Program, graph: &Graph, loss: &str, wrt: &[&str]) -> Result<Enumeration, String> {
-        let mut plain = graph.clone();
+    pub fn new(program: &Program, lowered: &Lowered, loss: &str, wrt: &[&str]) -> Result<Enumeration, String> {
+        let mut plain = lowered.graph.clone();
         let main_id = plain.main_id();
         let main = &mut plain.regions[main_id];
         let value = main.result_named(OutputRole::Value, loss).ok_or_else(|| format!("there is no result {loss:?}"))?;
@@ -103,7 +103,7 @@ impl Enumeration {
         derive(&mut exact, "loss", "slope", wrt)?;
         derive(&mut exact, "score", "score of", wrt)?;
         let finish = |graph: &Graph| -> Result<Graph, String> {
-            let graph = differentiate(&prune(graph), &mut Derivatives::new(program))
+            let graph = differentiate(&prune(graph), &mut Derivatives::new(program, &lowered.loop_choices))
                 .map_err(|diagnostics| diagnostics.first().map_or(String::new(), |first| first.title.clone()))?;
             Ok(in_double(&prune(&graph)))
         };

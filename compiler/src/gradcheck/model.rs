@@ -103,7 +103,7 @@ fn check(
     if stops_in_loops(&graph) {
         return Err("not compared: a `stop` inside a loop holds values that differences would move".to_string());
     }
-    let gradient = differentiate(&graph, &mut Derivatives::new(program))
+    let gradient = differentiate(&graph, &mut Derivatives::new(program, &lowered.loop_choices))
         .map_err(|diagnostics| diagnostics.first().map_or(String::new(), |first| first.title.clone()))?;
     let gradient = in_double(&gradient);
     let mut forward = gradient.clone();
@@ -162,7 +162,7 @@ fn in_expectation(
     let name = name.ok_or("bug in bpc: a loss without a name")?;
     let wrt: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
     let values = start(lowered, in_double(&lowered.graph).main(), &mut Numbers::new(seed), seed)?;
-    Enumeration::new(program, &lowered.graph, &name, &wrt)?.at(&values)
+    Enumeration::new(program, lowered, &name, &wrt)?.at(&values)
 }
 
 fn held(place: usize) -> String {

@@ -360,8 +360,9 @@ op_table! {
     /// One value, computed in several exact ways: all operands are equal. Expansion makes them one class, of which the
     /// cheapest stays.
     Forms "forms" (..) {} Marker, infer::forms;
-    /// The tuple of a loop, whose derivative is the chosen `rule` (with its arguments); `site` is the place of the loop.
-    Via "via" (tuple) { rule: String, site: String, estimator: bool } Marker, infer::via;
+    /// The tuple of a loop, whose derivative is a chosen rule: `choice` is its place among the choices of the program, `rule`
+    /// the same for people, with its arguments; `site` is the place of the loop.
+    Via "via" (tuple) { choice: u32, rule: String, site: String, estimator: bool } Marker, infer::via;
     /// The cotangents of inputs `by` of the region `body`, given those of its results `from`, before differentiation.
     /// Operands: the inputs of the region, then these cotangents. `discrete` are inputs whose dependence on a trained
     /// value lies outside.

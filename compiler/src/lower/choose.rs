@@ -5,20 +5,47 @@
 //! Leaves out: what the rule computes (`rule`).
 
 use super::bind::Given;
-use super::context::{Frame, FrameKind, Lowering, Outcome};
+use super::context::{Frame, FrameKind, Lowering, Outcome, Reported};
 use super::minimize::matches_below;
-use super::value::Value;
+use super::value::{Static, Value};
 use bpc_lang::diagnostics::Diagnostic;
-use bpc_lang::parser::parse_rule;
 use bpc_lang::program::{ItemId, ModuleId, Program, Target};
 use bpc_lang::suggest::closest;
-use bpc_lang::tree::{GradChoice, Rule, RuleUse, Span};
+use bpc_lang::tree::{GradChoice, Rule, RuleUse};
 
 /// A rule that a call takes, with its arguments.
 pub(super) struct Chosen<'p> {
     pub id: ItemId,
     pub rule: &'p Rule,
     pub given: Vec<Given>,
+}
+
+/// The own parameters of a rule by name.
+pub(super) type Own = Vec<(String, Static)>;
+
+/// The rules that loops are under, with their arguments. A `via` marker of a graph holds the place of its rule here, and
+/// differentiation finds it by that.
+#[derive(Clone, Debug, Default)]
+pub struct LoopChoices {
+    rules: Vec<(ItemId, Own)>,
+}
+
+impl LoopChoices {
+    /// The place of a rule, which is added if it is new.
+    pub(super) fn place(&mut self, rule: ItemId, own: Own) -> u32 {
+        let chosen = (rule, own);
+        let known = self.rules.iter().position(|known| *known == chosen);
+        let place = known.unwrap_or_else(|| {
+            self.rules.push(chosen);
+            self.rules.len() - 1
+        });
+        place as u32
+    }
+
+    /// The rule at a place.
+    pub(super) fn rule(&self, place: u32) -> Option<&(ItemId, Own)> {
+        self.rules.get(place as usize)
+    }
 }
 
 /// The choice from the command line that undoes every other.
@@ -74,14 +101,6 @@ impl<'p> Lowering<'p> {
         Some(Chosen { id, rule, given: Vec::new() })
     }
 
-    /// The rule that a text names, as a graph holds it; `span` is the call that took it.
-    pub fn rule_by_text(&mut self, target: Target, name: &str, text: &str, span: Span) -> Outcome<Chosen<'p>> {
-        match parse_rule(text, span) {
-            Some(rule) => self.named_rule(target, name, &rule, Some(Program::ROOT)),
-            None => self.error("BP0404", format!("`{text}` is no rule with arguments"), span, "for this call"),
-        }
-    }
-
     /// The nearest scope that chooses a rule for a call at this path.
     fn scope_of(&self, name: &str, path: &[&str]) -> Option<usize> {
         self.model.scopes.iter().rposition(|scope| concerns(&scope.choice, name, path))
@@ -120,9 +139,21 @@ impl<'p> Lowering<'p> {
             }
             None => self.arguments(&wanted.args)?,
         };
-        if let Some(tensor) = given.iter().find(|argument| matches!(argument.value, Value::Tensor(_))) {
-            let span = tensor.span;
-            return self.error("BP0404", "the arguments of a rule are static", span, "this is a tensor");
+        for argument in &given {
+            if argument.value.fixed().is_none() {
+                let label = match &argument.value {
+                    Value::Poison => return Err(Reported),
+                    Value::Function(_) => "this is a turn of a loop, which only the rule around it knows".to_string(),
+                    Value::List(_) | Value::Tuple(_) => {
+                        format!("this is {} with tensors", argument.value.kind(&self.sizes))
+                    }
+                    value => format!("this is {}", value.kind(&self.sizes)),
+                };
+                let diagnostic =
+                    Diagnostic::error("BP0404", "the arguments of a rule are static", argument.span, label);
+                return Err(self
+                    .report(diagnostic.with_help("make the tensor an argument of the function that the rule is for")));
+            }
         }
         Ok(Chosen { id, rule, given })
     }

@@ -6,11 +6,13 @@
 //! Leaves out: what statements and expressions mean.
 
 use super::Options;
+use super::choose::{LoopChoices, Own};
 use super::loop_rule::LoopStep;
 use super::model::ModelState;
+use super::rule_region::RuleRegions;
 use super::sizes::SizeNames;
 use super::value::{Origins, Tensor, Value};
-use crate::ir::graph::{Graph, InputRole, NodeId, Provenance, Region, RegionId};
+use crate::ir::graph::{Graph, InputRole, NodeId, Provenance, Region};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, Literal, TensorType, Type};
 use bpc_lang::diagnostics::Diagnostic;
@@ -119,6 +121,11 @@ impl Frame {
         self.scopes.last_mut().expect("bug in bpc: a frame without scopes").push((name.into(), value));
     }
 
+    /// Adds the parameters of a rule.
+    pub fn define_all(&mut self, own: &Own) {
+        own.iter().for_each(|(name, value)| self.define(name, value.value()));
+    }
+
     /// The value of a local name.
     pub fn find(&self, name: &str) -> Option<&Value> {
         self.scopes.iter().rev().flat_map(|scope| scope.iter().rev()).find(|(known, _)| known == name).map(|(_, v)| v)
@@ -177,8 +184,10 @@ pub(super) struct Lowering<'p> {
     pub rounded: Vec<(Span, Span)>,
     /// Names of representative sizes; empty when sizes are real.
     pub sizes: SizeNames,
-    /// Rule regions by rule, static arguments and types.
-    pub rules: BTreeMap<String, (RegionId, Vec<u32>)>,
+    /// The regions of rules so far.
+    pub rules: RuleRegions,
+    /// The rules that loops are under.
+    pub loop_choices: LoopChoices,
     /// Rules whose bodies are being elaborated, outermost first.
     pub active_rules: Vec<ItemId>,
     /// The steps of the loops whose rules are elaborated.
@@ -201,7 +210,8 @@ impl<'p> Lowering<'p> {
             sizes_doubted: false,
             rounded: Vec::new(),
             sizes: SizeNames::default(),
-            rules: BTreeMap::new(),
+            rules: RuleRegions::new(),
+            loop_choices: LoopChoices::default(),
             active_rules: Vec::new(),
             steps: Vec::new(),
             model: ModelState::default(),

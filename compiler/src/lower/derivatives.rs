@@ -5,10 +5,10 @@
 //! Leaves out: where the rules are used (`differentiate`).
 
 use super::Options;
-use super::choose::Chosen;
-use super::context::{Building, Lowering};
-use super::rule_region::Actual;
-use super::value::Value;
+use super::choose::{Chosen, LoopChoices};
+use super::context::{Building, Lowering, Outcome};
+use super::rule_region::{Actual, RuleRegions};
+use super::value::Static;
 use crate::differentiate::{DerivativeTable, Loop, LoopRule, Rule};
 use crate::ir::attribute::Attribute;
 use crate::ir::graph::Graph;
@@ -17,20 +17,39 @@ use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::builtins;
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::{Program, Target};
-use bpc_lang::tree::{FileId, Item, Span};
+use bpc_lang::tree::{FileId, Item, Param, Span};
 use std::collections::BTreeMap;
 
 /// The derivatives that a program's texts give.
 pub struct Derivatives<'p> {
     program: &'p Program,
     known: BTreeMap<(Op, Vec<TensorType>), Option<Rule>>,
-    rules: BTreeMap<String, Rule>,
+    rules: RuleRegions,
+    loop_choices: LoopChoices,
 }
 
 impl<'p> Derivatives<'p> {
-    /// The table of a program.
-    pub fn new(program: &'p Program) -> Self {
-        Derivatives { program, known: BTreeMap::new(), rules: BTreeMap::new() }
+    /// The table of a program, for graphs that were lowered from it with these choices.
+    pub fn new(program: &'p Program, loop_choices: &LoopChoices) -> Self {
+        let loop_choices = loop_choices.clone();
+        Derivatives { program, known: BTreeMap::new(), rules: RuleRegions::new(), loop_choices }
+    }
+
+    /// Elaborates something into the graph.
+    fn lowering<T>(
+        &mut self,
+        graph: &mut Graph,
+        work: impl FnOnce(&mut Lowering<'_>) -> Outcome<T>,
+    ) -> Result<T, Vec<Diagnostic>> {
+        let options = Options { training: true, ..Options::default() };
+        let mut lowering = Lowering::new(self.program, &options);
+        lowering.building = Vec::<Building>::new();
+        lowering.graph = std::mem::take(graph);
+        lowering.loop_choices = std::mem::take(&mut self.loop_choices);
+        let result = work(&mut lowering);
+        *graph = lowering.graph;
+        self.loop_choices = lowering.loop_choices;
+        result.map_err(|_| lowering.diagnostics)
     }
 
     fn elaborate(
@@ -46,33 +65,27 @@ impl<'p> Derivatives<'p> {
             return Ok(None);
         }
         let Some(name) = builtins::primitive(op.name()) else { return Ok(None) };
-        let mut rules = self.program.rules_for(Target::Primitive(name));
-        let Some((id, rule)) = rules.find(|(_, rule)| rule.name.is_none()) else { return Ok(None) };
         let attributes = op.attributes();
-        let mut operands = operands.iter();
-        let actuals: Vec<Actual> = rule
-            .target_params
-            .iter()
-            .map(|param| match attributes.iter().find(|(name, _)| *name == param.name.text) {
+        // The regions of these rules stay where they are in the graph and can be used again; those of loops do not.
+        let mut regions = std::mem::take(&mut self.rules);
+        let found = self.lowering(graph, |lowering| {
+            let mut rules = lowering.program.rules_for(Target::Primitive(name));
+            let Some((id, rule)) = rules.find(|(_, rule)| rule.name.is_none()) else { return Ok(None) };
+            let mut operands = operands.iter();
+            let actual = |param: &Param| match attributes.iter().find(|(name, _)| *name == param.name.text) {
                 Some((_, attribute)) => static_value(attribute).map_or(Actual::Missing, Actual::Static),
                 None => operands.next().map_or(Actual::Missing, |ty| Actual::Tensor(ty.clone())),
-            })
-            .collect();
-        let span = rule.target.span;
-        let options = Options { training: true, ..Options::default() };
-        let mut lowering = Lowering::new(self.program, &options);
-        lowering.building = Vec::<Building>::new();
-        lowering.graph = std::mem::take(graph);
-        lowering.rules = std::mem::take(&mut self.rules);
-        let chosen = Chosen { id, rule, given: Vec::new() };
-        let types = (std::slice::from_ref(result), std::slice::from_ref(cotangent));
-        let region = lowering.rule_region(&chosen, &[], &actuals, &[], types, span);
-        *graph = std::mem::take(&mut lowering.graph);
-        self.rules = std::mem::take(&mut lowering.rules);
-        match region {
-            Ok(region) => Ok(Some(region)),
-            Err(_) => Err(lowering.diagnostics),
-        }
+            };
+            let actuals: Vec<Actual> = rule.target_params.iter().map(actual).collect();
+            let chosen = Chosen { id, rule, given: Vec::new() };
+            let types = (std::slice::from_ref(result), std::slice::from_ref(cotangent));
+            std::mem::swap(&mut lowering.rules, &mut regions);
+            let region = lowering.rule_region(&chosen, &Vec::new(), &actuals, &[], types, rule.target.span);
+            std::mem::swap(&mut lowering.rules, &mut regions);
+            region.map(Some)
+        });
+        self.rules = regions;
+        found
     }
 }
 
@@ -101,14 +114,8 @@ impl DerivativeTable for Derivatives<'_> {
         wanted: &Loop,
         place: Option<Span>,
     ) -> Result<LoopRule, Vec<Diagnostic>> {
-        let options = Options { training: true, ..Options::default() };
-        let mut lowering = Lowering::new(self.program, &options);
-        lowering.building = Vec::<Building>::new();
-        lowering.graph = std::mem::take(graph);
         let span = place.unwrap_or(Span { file: FileId(0), start: 0, end: 0 });
-        let rule = lowering.loop_rule(wanted, span);
-        *graph = std::mem::take(&mut lowering.graph);
-        rule.map_err(|_| lowering.diagnostics)
+        self.lowering(graph, |lowering| lowering.loop_rule(wanted, span))
     }
 
     fn choices(&self, name: &str) -> Vec<String> {
@@ -122,15 +129,15 @@ impl DerivativeTable for Derivatives<'_> {
 }
 
 /// An attribute of an operation as a rule sees it.
-fn static_value(attribute: &Attribute) -> Option<Value> {
+fn static_value(attribute: &Attribute) -> Option<Static> {
     Some(match attribute {
-        Attribute::Integer(value) => Value::Integer(*value),
-        Attribute::Integers(values) => Value::List(values.iter().map(|value| Value::Integer(*value)).collect()),
-        Attribute::Flag(value) => Value::Flag(*value),
-        Attribute::Dtype(dtype) => Value::Dtype(*dtype),
-        Attribute::Literal(literal) if literal.dtype.is_float() => Value::Real(literal.as_f64()),
-        Attribute::Literal(literal) => Value::Integer(literal.as_i64()),
-        Attribute::Text(text) => Value::Text(text.clone()),
+        Attribute::Integer(value) => Static::Integer(*value),
+        Attribute::Integers(values) => Static::List(values.iter().map(|value| Static::Integer(*value)).collect()),
+        Attribute::Flag(value) => Static::Flag(*value),
+        Attribute::Dtype(dtype) => Static::Dtype(*dtype),
+        Attribute::Literal(literal) if literal.dtype.is_float() => Static::Real(literal.as_f64().to_bits()),
+        Attribute::Literal(literal) => Static::Integer(literal.as_i64()),
+        Attribute::Text(text) => Static::Text(text.clone()),
         _ => return None,
     })
 }

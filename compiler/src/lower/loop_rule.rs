@@ -7,12 +7,12 @@
 //! Leaves out: the derivative of one turn; `pullback` and `pushforward` are markers that differentiation replaces.
 
 use super::bind::{Given, count};
-use super::choose::Chosen;
+use super::choose::{Chosen, Own};
 use super::context::{Building, Frame, FrameKind, Lowering, Outcome};
 use super::expression::cotangent_key;
 use super::lanes::lanes;
 use super::model::Site;
-use super::rule::{rule_name, rule_text};
+use super::rule::rule_name;
 use super::value::{Callee, Tensor, Value};
 use crate::differentiate::{Loop, LoopRule};
 use crate::ir::copy::inline;
@@ -20,8 +20,8 @@ use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region, Region
 use crate::ir::op::Op;
 use crate::ir::types::TensorType;
 use bpc_lang::diagnostics::Diagnostic;
-use bpc_lang::program::Target;
-use bpc_lang::tree::{Expr, RuleKind, Span, Statement};
+use bpc_lang::program::{ItemId, Target};
+use bpc_lang::tree::{Expr, Rule, RuleKind, Span, Statement};
 
 /// One turn of a loop, as a rule sees it: something that can be called, pulled back and pushed forward.
 #[derive(Clone)]
@@ -77,7 +77,8 @@ impl<'p> Lowering<'p> {
             ));
         }
         let estimator = rule.kind == RuleKind::Estimator;
-        let rule = rule_text(rule, &own);
+        let rule = self.rule_text(rule, &own);
+        let choice = self.loop_choices.place(chosen.id, own);
         let path = self.frame().site().join(".");
         let site = if path.is_empty() { "scan".to_string() } else { path };
         if self.model.recording {
@@ -92,42 +93,60 @@ impl<'p> Lowering<'p> {
                 span,
             });
         }
-        Ok(Op::Via { rule, site, estimator })
+        Ok(Op::Via { choice, rule, site, estimator })
     }
 
     /// The regions of the rule of a loop.
     pub fn loop_rule(&mut self, wanted: &Loop, span: Span) -> Outcome<LoopRule> {
-        let target = Target::Primitive("scan");
-        let chosen = match &wanted.rule {
-            Some(text) => self.rule_by_text(target, "scan", text, span)?,
-            None => match self.program.rules_for(target).find(|(_, rule)| rule.name.is_none()) {
-                Some((id, rule)) => Chosen { id, rule, given: Vec::new() },
+        let mut rules = self.program.rules_for(Target::Primitive("scan"));
+        let (id, rule, own) = match &wanted.rule {
+            Some((choice, text)) => {
+                let known = self.loop_choices.rule(*choice).cloned();
+                let known = known.and_then(|(id, own)| Some((id, rules.find(|(known, _)| *known == id)?.1, own)));
+                match known.filter(|(_, rule, own)| self.rule_text(rule, own) == *text) {
+                    Some(known) => known,
+                    None => {
+                        let title = format!("the graph names `{text}` as choice {choice} for a loop");
+                        return Err(self.report(
+                            Diagnostic::error("BP0404", title, span, "the program has made no such choice")
+                                .with_help("differentiate a graph with the program that it was lowered from"),
+                        ));
+                    }
+                }
+            }
+            None => match rules.find(|(_, rule)| rule.name.is_none()) {
+                Some((id, rule)) => (id, rule, self.rule_parameters(&Chosen { id, rule, given: Vec::new() }, span)?),
                 None => return self.error("BP0411", "a loop has no derivative here", span, "on a trained path"),
             },
         };
         // What goes wrong in the rule is shown at the loop.
-        self.calls.push((span, "scan".to_string(), chosen.id));
-        let rule = self.loop_forms(&chosen, wanted, span);
+        self.calls.push((span, "scan".to_string(), id));
+        let found = self.loop_forms((id, rule), &own, wanted, span);
         self.calls.pop();
-        rule
+        found
     }
 
-    fn loop_forms(&mut self, chosen: &Chosen<'p>, wanted: &Loop, span: Span) -> Outcome<LoopRule> {
-        let own = self.rule_parameters(chosen, span)?;
+    fn loop_forms(
+        &mut self,
+        (id, rule): (ItemId, &'p Rule),
+        own: &Own,
+        wanted: &Loop,
+        span: Span,
+    ) -> Outcome<LoopRule> {
         let mut forms = Vec::new();
         let mut choice = FormChoice { wanted: 0, seen: 0, name: None };
         let gives = loop {
-            let region = Region::new(format!("scan.{}", rule_name(chosen.rule)));
+            let region = Region::new(format!("scan.{}", rule_name(rule)));
             self.building.push(Building { region, scan: None, random: false });
-            let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, Vec::new());
-            frame.scopes[0] = own.clone();
+            let mut frame = Frame::new(id.module, FrameKind::Rule, Vec::new());
+            frame.define_all(own);
             self.frames.push(frame);
-            let result = self.loop_form(chosen, wanted, &mut choice, span);
+            let result = self.loop_form(rule, wanted, &mut choice, span);
             self.frames.pop();
             let building = self.building.pop().expect("bug in bpc: the region of a rule is gone");
             let gives = result?;
             let mut region = building.region;
-            let name = choice.name.take().unwrap_or_else(|| rule_name(chosen.rule));
+            let name = choice.name.take().unwrap_or_else(|| rule_name(rule));
             region.name = format!("scan.{name}");
             forms.push((name, self.graph.add(region)));
             choice.wanted += 1;
@@ -136,19 +155,12 @@ impl<'p> Lowering<'p> {
             }
             choice.seen = 0;
         };
-        let estimator = chosen.rule.kind == RuleKind::Estimator;
-        Ok(LoopRule { name: rule_text(chosen.rule, &own), estimator, forms, gives })
+        let estimator = rule.kind == RuleKind::Estimator;
+        Ok(LoopRule { name: self.rule_text(rule, own), estimator, forms, gives })
     }
 
     /// Elaborates one form in the region and frame at work; gives the operands whose cotangents are its results.
-    fn loop_form(
-        &mut self,
-        chosen: &Chosen<'p>,
-        wanted: &Loop,
-        choice: &mut FormChoice,
-        span: Span,
-    ) -> Outcome<Vec<u32>> {
-        let rule = chosen.rule;
+    fn loop_form(&mut self, rule: &'p Rule, wanted: &Loop, choice: &mut FormChoice, span: Span) -> Outcome<Vec<u32>> {
         let Op::Scan { carries, sequences, reverse, body, .. } = wanted.scan else {
             unreachable!("bug in bpc: a rule for loops meets another operation")
         };

@@ -34,6 +34,7 @@ mod types;
 mod value;
 
 pub use check::check;
+pub use choose::LoopChoices;
 pub use derivatives::Derivatives;
 pub use model::{Input, Output, OutputKind, Parameter, Site, State, Warning};
 pub use setting::Setting;
@@ -87,6 +88,8 @@ pub struct Lowered {
     pub train: Option<TrainBlock>,
     /// Warnings that a step may give.
     pub warnings: Vec<Warning>,
+    /// The rules that its loops are under.
+    pub loop_choices: LoopChoices,
 }
 
 /// Lowers a model.
@@ -103,6 +106,7 @@ pub fn lower(program: &Program, options: &Options) -> Result<Lowered, Vec<Diagno
         return Err(lowering.diagnostics);
     }
     let train = train_block(program, &model.name.text)?;
+    let loop_choices = lowering.loop_choices;
     let mut graph = lowering.graph;
     for building in lowering.building {
         graph.add(building.region);
@@ -118,6 +122,7 @@ pub fn lower(program: &Program, options: &Options) -> Result<Lowered, Vec<Diagno
         sites: state.sites,
         train,
         warnings: state.warnings,
+        loop_choices,
     })
 }
 

@@ -6,17 +6,18 @@
 //! Leaves out: which rule a call takes (`choose`), and what its `grad` lines say (`rule_region`).
 
 use super::bind::Given;
-use super::choose::Chosen;
+use super::choose::{Chosen, Own};
 use super::context::{Frame, FrameKind, Lowering, Outcome, Reported};
 use super::mentions::mentions;
 use super::model::Site;
 use super::rule_region::Actual;
+use super::types::is_static;
 use super::value::{Tensor, Value};
 use crate::ir::graph::NodeId;
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
-use bpc_lang::tree::{Expr, ExprKind, Function, Name, Rule, RuleKind, Span, Statement};
+use bpc_lang::tree::{Expr, ExprKind, Function, Name, ParamKind, Rule, RuleKind, Span, Statement};
 use std::collections::BTreeSet;
 
 impl<'p> Lowering<'p> {
@@ -103,7 +104,20 @@ impl<'p> Lowering<'p> {
                     }
                 }
                 Some(Value::Poison) => return Err(Reported),
-                Some(other) => Actual::Static(other.clone()),
+                Some(other) => match other.fixed() {
+                    Some(fixed) => Actual::Static(fixed),
+                    None => {
+                        let argument = &param.name.text;
+                        let title = format!(
+                            "`{argument}` of `{name}` is {}, and a rule is for tensors and static values",
+                            other.kind(&self.sizes)
+                        );
+                        return Err(self.report(
+                            Diagnostic::error("BP0407", title, span, "called here under a rule")
+                                .with_label(rule.target.span, "the rule"),
+                        ));
+                    }
+                },
             });
         }
         let n_arguments = tensors.len() as u32;
@@ -115,7 +129,21 @@ impl<'p> Lowering<'p> {
                     tensors.push(tensor);
                     Actual::Tensor(ty)
                 }
-                other => Actual::Static(other),
+                other => match other.fixed() {
+                    Some(fixed) => Actual::Static(fixed),
+                    None => {
+                        let title = format!("`keep {kept_name}` keeps {}", other.kind(&self.sizes));
+                        return Err(self.report(
+                            Diagnostic::error(
+                                "BP0407",
+                                title,
+                                rule.target.span,
+                                "one tensor a `keep` line, or a static value",
+                            )
+                            .with_label(span, "used here"),
+                        ));
+                    }
+                },
             };
             kept_actuals.push((kept_name, actual));
         }
@@ -128,7 +156,7 @@ impl<'p> Lowering<'p> {
             cotangent.dtype = dtypes.find(|dtype| dtype.is_float()).unwrap_or(Dtype::F32);
         }
         let (body, gives) = self.rule_region(&chosen, &own, &actuals, &kept_actuals, (&types, &cotangents), span)?;
-        let text = rule_text(rule, &own);
+        let text = self.rule_text(rule, &own);
         let path = self.frame().site().join(".");
         let site = if path.is_empty() { name.to_string() } else { path };
         if self.model.recording {
@@ -179,11 +207,12 @@ impl<'p> Lowering<'p> {
         let rule = chosen.rule;
         let own = self.rule_parameters(chosen, span)?;
         if self.model.recording {
+            let rule_text = self.rule_text(rule, &own);
             let path = self.frame().site().join(".");
             self.model.sites.push(Site {
                 path: if path.is_empty() { function.name.text.clone() } else { path },
                 function: function.name.text.clone(),
-                rule: Some(rule_text(rule, &own)),
+                rule: Some(rule_text),
                 exact_for: None,
                 replaced: true,
                 random: None,
@@ -193,7 +222,7 @@ impl<'p> Lowering<'p> {
         }
         let path = self.frame().path.clone();
         let mut frame = Frame::new(chosen.id.module, FrameKind::Function, path);
-        frame.scopes[0] = own;
+        frame.define_all(&own);
         self.frames.push(frame);
         let value =
             self.bind_target(rule, arguments.iter().cloned().map(Some), span).and_then(|()| self.block(&rule.body));
@@ -205,11 +234,11 @@ impl<'p> Lowering<'p> {
     }
 
     /// The class of functions that the rule says it is exact for, where the condition of that holds.
-    fn claim(&mut self, chosen: &Chosen<'p>, own: &[(String, Value)]) -> Outcome<Option<String>> {
+    fn claim(&mut self, chosen: &Chosen<'p>, own: &Own) -> Outcome<Option<String>> {
         let Some(claim) = &chosen.rule.exact_for else { return Ok(None) };
         if let Some(condition) = &claim.condition {
             let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, Vec::new());
-            frame.scopes[0] = own.to_vec();
+            frame.define_all(own);
             self.frames.push(frame);
             let holds = self.flag(condition);
             self.frames.pop();
@@ -221,21 +250,34 @@ impl<'p> Lowering<'p> {
     }
 
     /// The rule's own parameters by name.
-    pub fn rule_parameters(&mut self, chosen: &Chosen<'p>, span: Span) -> Outcome<Vec<(String, Value)>> {
+    pub fn rule_parameters(&mut self, chosen: &Chosen<'p>, span: Span) -> Outcome<Own> {
+        for param in &chosen.rule.params {
+            if let ParamKind::Typed(ty) = &param.kind
+                && !is_static(ty)
+            {
+                let name = &param.name.text;
+                let title = format!("the parameter `{name}` of a rule is a tensor, and parameters of rules are static");
+                return Err(self
+                    .report(Diagnostic::error("BP0404", title, ty.span, "a type of tensors").with_help(format!(
+                        "write `{name}: real` for a number; a tensor is an argument of the target"
+                    ))));
+            }
+        }
         let name = rule_name(chosen.rule);
         let path = self.frames.last().map_or_else(Vec::new, Frame::site);
         self.frames.push(Frame::new(chosen.id.module, FrameKind::Rule, path));
         let result = self.bind(&name, &chosen.rule.params, chosen.given.clone(), span);
         let frame = self.frames.pop().expect("bug in bpc: the frame of a rule is gone");
         result?;
-        Ok(frame.scopes.into_iter().flatten().collect())
+        let fixed = |(name, value): (String, Value)| value.fixed().map(|value| (name, value)).ok_or(Reported);
+        frame.scopes.into_iter().flatten().map(fixed).collect()
     }
 
     /// What the `keep` lines say, elaborated beside the call.
     fn kept_values(
         &mut self,
         chosen: &Chosen<'p>,
-        own: &[(String, Value)],
+        own: &Own,
         arguments: &[(&str, Option<Value>)],
         values: &[Tensor],
         span: Span,
@@ -247,7 +289,7 @@ impl<'p> Lowering<'p> {
         let needed = needed_lets(rule, |statement| matches!(statement, Statement::Keep { .. }));
         let path = self.frames.last().map_or_else(Vec::new, Frame::site);
         let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, path);
-        frame.scopes[0] = own.to_vec();
+        frame.define_all(own);
         self.frames.push(frame);
         self.active_rules.push(chosen.id);
         let result = self.kept_in_frame(rule, &needed, arguments, values, span);
@@ -315,22 +357,22 @@ impl<'p> Lowering<'p> {
             .collect();
         self.bind(&name, &params, given, span)
     }
+
+    /// A rule with its arguments.
+    pub(super) fn rule_text(&self, rule: &Rule, own: &Own) -> String {
+        let name = rule_name(rule);
+        let of = |param: &bpc_lang::tree::Param| {
+            let value = own.iter().find(|(known, _)| *known == param.name.text);
+            value.map(|(known, value)| format!("{known} = {}", value.text(self.program)))
+        };
+        let arguments: Vec<String> = rule.params.iter().filter_map(of).collect();
+        if arguments.is_empty() { name } else { format!("{name}({})", arguments.join(", ")) }
+    }
 }
 
 /// The name by which a rule is spoken of.
 pub(super) fn rule_name(rule: &Rule) -> String {
     rule.name.as_ref().map_or_else(|| "exact".to_string(), |name| name.text.clone())
-}
-
-/// A rule with its arguments.
-pub(super) fn rule_text(rule: &Rule, own: &[(String, Value)]) -> String {
-    let name = rule_name(rule);
-    let of = |param: &bpc_lang::tree::Param| {
-        let value = own.iter().find(|(known, _)| *known == param.name.text);
-        value.map(|(known, value)| format!("{known} = {}", value.text()))
-    };
-    let arguments: Vec<String> = rule.params.iter().filter_map(of).collect();
-    if arguments.is_empty() { name } else { format!("{name}({})", arguments.join(", ")) }
 }
 
 /// The names of `let` lines that the statements of one kind need, directly or by way of others.

@@ -5,40 +5,44 @@
 //! argument, of the same shape and a float dtype; it is elaborated once for equal types and static arguments.
 //! Leaves out: the call (`rule`), and which rule it takes (`choose`).
 
-use super::choose::Chosen;
+use super::choose::{Chosen, Own};
 use super::context::{Building, Frame, FrameKind, Lowering, Outcome, Reported};
 use super::expression::cotangent_key;
 use super::rule::{needed_lets, rule_name};
-use super::value::{Tensor, Value};
+use super::value::{Static, Tensor, Value};
 use crate::ir::graph::{InputRole, NodeId, OutputRole, Provenance, Region, RegionId};
 use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
+use bpc_lang::program::ItemId;
 use bpc_lang::tree::{Expr, Name, Rule, Span, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An argument or kept value as the region of a rule sees it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Actual {
     /// An input of this type.
     Tensor(TensorType),
     /// An input whose value did not survive; the sentence says why.
     Gone(TensorType, String),
     /// A static value.
-    Static(Value),
+    Static(Static),
     /// Not given by the caller.
     Missing,
 }
 
-impl Actual {
-    fn text(&self) -> String {
-        match self {
-            Actual::Tensor(ty) => ty.to_string(),
-            Actual::Gone(ty, _) => format!("gone {ty}"),
-            Actual::Static(value) => value.text(),
-            Actual::Missing => "-".to_string(),
-        }
-    }
+/// All that the region of a rule depends on.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RuleKey {
+    rule: ItemId,
+    own: Own,
+    actuals: Vec<Actual>,
+    kept: Vec<(String, Actual)>,
+    results: Vec<TensorType>,
+    cotangents: Vec<TensorType>,
 }
+
+/// The regions of rules that are elaborated, each with the arguments whose cotangents are its results.
+pub(super) type RuleRegions = BTreeMap<RuleKey, (RegionId, Vec<u32>)>;
 
 impl<'p> Lowering<'p> {
     /// The region of a rule for arguments of these types: inputs are the tensor arguments, what is kept, the parts of
@@ -46,25 +50,28 @@ impl<'p> Lowering<'p> {
     pub fn rule_region(
         &mut self,
         chosen: &Chosen<'p>,
-        own: &[(String, Value)],
+        own: &Own,
         actuals: &[Actual],
         kept: &[(String, Actual)],
         types: (&[TensorType], &[TensorType]),
         span: Span,
     ) -> Outcome<(RegionId, Vec<u32>)> {
         let rule = chosen.rule;
-        let mut key = format!("{}.{}", chosen.id.module.0, chosen.id.index);
-        types.0.iter().chain(types.1).for_each(|ty| key += &format!(" {ty}"));
-        own.iter().for_each(|(name, value)| key += &format!(" {name}={}", value.text()));
-        actuals.iter().for_each(|actual| key += &format!(" {}", actual.text()));
-        kept.iter().for_each(|(name, actual)| key += &format!(" {name}:{}", actual.text()));
+        let key = RuleKey {
+            rule: chosen.id,
+            own: own.clone(),
+            actuals: actuals.to_vec(),
+            kept: kept.to_vec(),
+            results: types.0.to_vec(),
+            cotangents: types.1.to_vec(),
+        };
         if let Some(known) = self.rules.get(&key) {
             return Ok(known.clone());
         }
         let region = Region::new(format!("{}.{}", rule.target.text, rule_name(rule)));
         self.building.push(Building { region, scan: None, random: false });
         let mut frame = Frame::new(chosen.id.module, FrameKind::Rule, Vec::new());
-        frame.scopes[0] = own.to_vec();
+        frame.define_all(own);
         self.frames.push(frame);
         // The call is only interesting where its types decide; a rule's own mistakes are shown in the rule, unless the user did
         // not write it.
@@ -99,7 +106,7 @@ impl<'p> Lowering<'p> {
             let name = &param.name.text;
             values.push(match actual {
                 Actual::Missing => None,
-                Actual::Static(value) => Some(value.clone()),
+                Actual::Static(value) => Some(value.value()),
                 Actual::Tensor(ty) => {
                     places.insert(name.clone(), (places.len() as u32, ty.clone()));
                     Some(Value::Tensor(self.argument(name, ty)))
@@ -115,7 +122,7 @@ impl<'p> Lowering<'p> {
         for (name, actual) in kept {
             let value = match actual {
                 Actual::Tensor(ty) => Value::Tensor(self.argument(&format!("keep.{name}"), ty)),
-                Actual::Static(value) => value.clone(),
+                Actual::Static(value) => value.value(),
                 Actual::Gone(..) | Actual::Missing => Value::Poison,
             };
             self.frame().define(name, value);

@@ -58,7 +58,12 @@ impl Setting {
 
 impl fmt::Display for Setting {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.value().text())
+        match self {
+            Setting::Integer(whole) => write!(formatter, "{whole}"),
+            Setting::Real(real) => write!(formatter, "{real:?}"),
+            Setting::Flag(flag) => write!(formatter, "{flag}"),
+            Setting::Text(text) => write!(formatter, "{text:?}"),
+        }
     }
 }
 

@@ -7,9 +7,9 @@
 use super::sizes::SizeNames;
 use crate::ir::graph::NodeId;
 use crate::ir::types::{Dtype, TensorType};
-use bpc_lang::builtins::Builtin;
-use bpc_lang::program::ItemId;
-use bpc_lang::tree::Span;
+use bpc_lang::builtins::{self, Builtin};
+use bpc_lang::program::{ItemId, Program};
+use bpc_lang::tree::{Item, Span};
 use std::rc::Rc;
 
 /// The value of an expression.
@@ -48,6 +48,66 @@ pub(super) enum Callee {
     Builtin(&'static Builtin),
     /// One turn of a loop, in a rule for loops.
     Step(usize),
+}
+
+/// A value that means the same everywhere in a program: an argument of a rule. Equal values are equal keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Static {
+    /// A whole number.
+    Integer(i64),
+    /// The bits of a real number.
+    Real(u64),
+    /// `true` or `false`.
+    Flag(bool),
+    /// A string.
+    Text(String),
+    /// A list.
+    List(Vec<Static>),
+    /// A dtype.
+    Dtype(Dtype),
+    /// A declaration that can be called.
+    Item(ItemId),
+    /// The name of a primitive.
+    Primitive(&'static str),
+    /// Several values.
+    Tuple(Vec<Static>),
+}
+
+impl Static {
+    /// As a value.
+    pub fn value(&self) -> Value {
+        let all = |parts: &[Static]| parts.iter().map(Static::value).collect();
+        match self {
+            Static::Integer(value) => Value::Integer(*value),
+            Static::Real(bits) => Value::Real(f64::from_bits(*bits)),
+            Static::Flag(value) => Value::Flag(*value),
+            Static::Text(value) => Value::Text(value.clone()),
+            Static::List(parts) => Value::List(all(parts)),
+            Static::Dtype(dtype) => Value::Dtype(*dtype),
+            Static::Item(item) => Value::Function(Callee::Item(*item)),
+            Static::Primitive(name) => {
+                let builtin = builtins::find(name).expect("bug in bpc: a primitive without a name");
+                Value::Function(Callee::Builtin(builtin))
+            }
+            Static::Tuple(parts) => Value::Tuple(all(parts)),
+        }
+    }
+
+    /// As a program would write it.
+    pub fn text(&self, program: &Program) -> String {
+        let all = |parts: &[Static]| parts.iter().map(|part| part.text(program)).collect::<Vec<_>>().join(", ");
+        match self {
+            Static::Integer(value) => value.to_string(),
+            Static::Real(bits) => format!("{:?}", f64::from_bits(*bits)),
+            Static::Flag(value) => value.to_string(),
+            Static::Text(value) => format!("{value:?}"),
+            Static::List(parts) => format!("[{}]", all(parts)),
+            Static::Dtype(dtype) => dtype.to_string(),
+            Static::Item(item) => Item::name(program.item(*item)).map_or_else(String::new, |name| name.text.clone()),
+            Static::Primitive(name) => (*name).to_string(),
+            Static::Tuple(parts) => format!("({})", all(parts)),
+        }
+    }
 }
 
 /// A node with its type and the places that its sizes come from.
@@ -112,23 +172,21 @@ impl Value {
         Value::List(shape.iter().map(|size| Value::Integer(*size as i64)).collect())
     }
 
-    /// A text that is equal for equal static values, for memo keys and the names of rules.
-    pub fn text(&self) -> String {
-        match self {
-            Value::Integer(value) => value.to_string(),
-            Value::Real(value) => format!("{value:?}"),
-            Value::Flag(value) => value.to_string(),
-            Value::Text(value) => format!("{value:?}"),
-            Value::List(values) => format!("[{}]", values.iter().map(Value::text).collect::<Vec<_>>().join(", ")),
-            Value::Dtype(dtype) => dtype.to_string(),
-            Value::Function(Callee::Item(item)) => format!("item {}.{}", item.module.0, item.index),
-            Value::Function(Callee::Builtin(builtin)) => builtin.name.to_string(),
-            Value::Function(Callee::Step(index)) => format!("step {index}"),
-            Value::Tuple(values) => format!("({})", values.iter().map(Value::text).collect::<Vec<_>>().join(", ")),
-            Value::Tensor(tensor) => tensor.ty.to_string(),
-            Value::Gone(ty, _) => ty.to_string(),
-            Value::Poison => "error".to_string(),
-        }
+    /// The same, if it holds no tensor and nothing that only one rule knows.
+    pub fn fixed(&self) -> Option<Static> {
+        let all = |parts: &[Value]| parts.iter().map(Value::fixed).collect::<Option<Vec<_>>>();
+        Some(match self {
+            Value::Integer(value) => Static::Integer(*value),
+            Value::Real(value) => Static::Real(value.to_bits()),
+            Value::Flag(value) => Static::Flag(*value),
+            Value::Text(value) => Static::Text(value.clone()),
+            Value::List(parts) => Static::List(all(parts)?),
+            Value::Dtype(dtype) => Static::Dtype(*dtype),
+            Value::Function(Callee::Item(item)) => Static::Item(*item),
+            Value::Function(Callee::Builtin(builtin)) => Static::Primitive(builtin.name),
+            Value::Tuple(parts) => Static::Tuple(all(parts)?),
+            Value::Function(Callee::Step(_)) | Value::Tensor(_) | Value::Gone(..) | Value::Poison => return None,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ fn enumeration(text: &str, inputs: &BTreeMap<String, Tensor>) -> Enumeration {
     let model = model(text);
     let types = inputs.iter().map(|(name, tensor)| (name.clone(), tensor.ty.clone())).collect();
     let compilation = model.compile(&types, false).unwrap_or_else(|error| panic!("{text}\n{error}"));
-    Enumeration::new(model.program(), &compilation.lowered.graph, "loss", &["logits"]).unwrap()
+    Enumeration::new(model.program(), &compilation.lowered, "loss", &["logits"]).unwrap()
 }
 
 fn moments(text: &str, inputs: &BTreeMap<String, Tensor>) -> Moments {

@@ -117,7 +117,13 @@ impl Checker<'_> {
     fn placed(&mut self, statement: &Statement, gives_value: bool) {
         use Body::*;
         let (allowed, word, place, span) = match statement {
-            Statement::Let { .. } | Statement::Repeat { .. } | Statement::If { .. } => return,
+            Statement::Let { .. } | Statement::If { .. } => return,
+            Statement::Repeat { span, .. } => (
+                self.body != Rule || self.innermost != Loop::None,
+                "repeat",
+                "in a function that the rule calls; a rule has `let`, `if`, `keep` and `grad` lines",
+                span,
+            ),
             Statement::Input { span, .. } => (
                 self.body == Model && self.innermost == Loop::None,
                 "in",
