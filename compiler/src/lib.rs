@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod lower;
 pub mod measure;
 pub mod pipeline;
+mod trial_sizes;
 
 pub use api::{Error, Mode, Model, State, Step, Tensors, compile_file, compile_text};
 pub use lower::Setting;

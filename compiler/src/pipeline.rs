@@ -9,10 +9,9 @@ use crate::egraph::{self, Limits, Report};
 use crate::ir::graph::Graph;
 use crate::ir::verify::{VerifyError, verify, verify_expanded};
 use crate::kernel::{self, ir::Program as Kernels};
-use crate::lower::{self, Derivatives, LoopChoices, Lowered, Options, Setting, SignatureDim};
+use crate::lower::{self, Derivatives, LoopChoices, Lowered, Options};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::Program;
-use bpc_lang::tree::Item;
 
 /// A model at fixed sizes, at every stage of its compilation.
 #[derive(Clone, Debug)]
@@ -84,46 +83,4 @@ fn check(pass: &str, verified: Result<(), Vec<VerifyError>>) {
     if let Err(errors) = verified {
         panic!("bug in bpc: after {pass}: {errors:?}");
     }
-}
-
-/// What [`check_gradients`] finds.
-#[derive(Clone, Debug, Default)]
-pub struct GradientCheck {
-    /// What is wrong.
-    pub diagnostics: Vec<Diagnostic>,
-    /// Models that fit none of the stand-ins for their dims, and so were not looked at.
-    pub unchecked: Vec<String>,
-}
-
-/// What only differentiation finds wrong with a program that passed all other checks: each model is elaborated as a training
-/// step, with a stand-in for every dim that data would give.
-pub fn check_gradients(program: &Program) -> GradientCheck {
-    /// Most assertions about sizes, such as a number of heads, hold for one of them.
-    const STAND_INS: [i64; 4] = [64, 60, 210, 1];
-    let mut check = GradientCheck::default();
-    for item in &program.modules[Program::ROOT.0 as usize].items {
-        let Item::Model(model) = item else { continue };
-        let name = &model.name.text;
-        let Ok(signature) = lower::signature(program, Some(name)) else { continue };
-        let dims = signature.inputs.iter().flat_map(|input| &input.dims);
-        let open: Vec<&String> = dims
-            .filter_map(|dim| match dim {
-                SignatureDim::Name(dim) if !signature.settings.contains(dim) => Some(dim),
-                _ => None,
-            })
-            .collect();
-        let lowered = STAND_INS.iter().find_map(|size| {
-            let settings = open.iter().map(|dim| ((*dim).clone(), Setting::Integer(*size))).collect();
-            let options = Options { model: Some(name.clone()), settings, training: true, ..Options::default() };
-            lower::lower(program, &options).ok()
-        });
-        match lowered
-            .map(|lowered| differentiate(&lowered.graph, &mut Derivatives::new(program, &lowered.loop_choices)))
-        {
-            Some(Ok(_)) => {}
-            Some(Err(found)) => check.diagnostics.extend(found),
-            None => check.unchecked.push(name.clone()),
-        }
-    }
-    check
 }

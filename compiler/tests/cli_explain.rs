@@ -46,15 +46,91 @@ fn data_that_cannot_be_read_is_told_where_it_would_give_sizes() {
     assert!(error.contains("BP0305"), "{error}");
 }
 
+/// The models of a text, each with an operation that has no derivative behind what only some sizes fit.
+fn check_of(name: &str, models: &str, options: &[&str]) -> (bool, String) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("rows.csv"), "a,b,c,d,e\n1,2,3,4,5\n6,7,8,9,0\n").unwrap();
+    let program = folder.join(format!("{name}.bp"));
+    std::fs::write(&program, format!("use std.optim {{ sgd }}\n{models}")).unwrap();
+    let output = bpc(&[&["check", program.to_str().unwrap()], options].concat());
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn check_finds_sizes_for_dims_that_differ() {
+    for (name, dims, fits) in [
+        ("twice", "A, C", "A == 2 * C + 1"),
+        ("more", "A, C", "C == A + 5"),
+        ("window", "A, C", "A > C and C >= 3"),
+        ("square", "A, C, D", "C == A * A"),
+        ("third", "A, C, D", "D == 2 * A + 1"),
+        ("falling", "A, C, D", "A > C and C > D"),
+        ("rising", "A, C, D", "A < C and C < D"),
+        ("heads", "A, C", "A % 8 == 0 and C % 8 == 0"),
+        ("one", "A", "A == 7"),
+    ] {
+        let model = format!(
+            "model m {{\n    in x: f32[{dims}]\n    param w: f32[] ~ zeros\n    let fits = assert({fits}, \"wrong\")\n    \
+             minimize mean(round(x * w)) using sgd(lr = 0.1)\n}}\n"
+        );
+        let (success, error) = check_of(name, &model, &[]);
+        assert!(!success && error.contains("BP0411") && error.contains("round(x * w)"), "{name}: {error}");
+    }
+}
+
 #[test]
 fn check_says_which_models_fit_none_of_the_sizes_that_it_tries() {
-    let output = bpc(&["check", &case("unusual_sizes.bp")]);
-    assert!(output.status.success());
-    let note = String::from_utf8(output.stderr).unwrap();
-    assert!(note.contains("the gradients of `halves` were not checked"), "{note}");
-    let output = bpc(&["explain", &case("unusual_sizes.bp"), "--set", "A=4", "--set", "C=2"]);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && error.contains("round"), "{error}");
+    let model = "model far {
+    in x: f32[A, C]
+    param w: f32[] ~ zeros
+    let fits = assert(A == 1000 * C, \"a thousand rows for each column\")
+    minimize mean(round(x * w)) using sgd(lr = 0.1)
+}
+model open(width: int) {
+    param w: f32[width] ~ zeros
+    minimize sum(w) using sgd(lr = 0.1)
+}
+";
+    let (success, note) = check_of("far", model, &[]);
+    assert!(success, "{note}");
+    for words in [
+        "the gradients of `far` were not looked at: none of the sizes that were tried for A, C fit together",
+        "a thousand rows for each column",
+        "the gradients of `open` were not looked at: the setting `width` has no value",
+    ] {
+        assert!(note.contains(words), "{note}");
+    }
+    let (success, error) = check_of("far", model, &["--model", "far", "--set", "A=2000", "--set", "C=2"]);
+    assert!(!success && error.contains("BP0411"), "{error}");
+    // Sizes that are given are no tries: what does not fit is wrong.
+    let (success, error) = check_of("far", model, &["--model", "far", "--set", "A=2000", "--set", "C=3"]);
+    assert!(!success && error.contains("a thousand rows"), "{error}");
+    assert_eq!(check_of("far", model, &["--model", "open", "--set", "width=2"]), (true, String::new()));
+    let (success, error) = check_of("far", model, &["--set", "A=2000"]);
+    assert!(!success && error.contains("several models"), "{error}");
+}
+
+#[test]
+fn check_takes_the_sizes_of_the_data() {
+    let model = |fits: &str| {
+        format!(
+            "model m {{
+    in x: f32[B, I]
+    param w: f32[I] ~ zeros
+    let fits = assert({fits}, \"does not fit\")
+    minimize mean(x * w) using sgd(lr = 0.1)
+}}
+train m {{
+    data csv(\"rows.csv\")
+    batch 2
+}}
+"
+        )
+    };
+    assert_eq!(check_of("fitting", &model("I == 5 and B == 2"), &[]), (true, String::new()));
+    let (success, error) = check_of("unfitting", &model("I == 6"), &[]);
+    assert!(!success && error.contains("does not fit"), "{error}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::ir::interpret::{self, Tensor};
 use crate::ir::types::TensorType;
 use crate::lower::{self, Options, Setting, Signature};
 use crate::pipeline::{self, Compilation};
+use crate::trial_sizes::check_gradients;
 use bpc_lang::choice::read_choice;
 use bpc_lang::diagnostics::{Diagnostic, Severity};
 use bpc_lang::loader::load;
@@ -144,6 +145,15 @@ impl Model {
     ) -> Result<Compilation, Error> {
         let options = self.solved(inputs, training)?;
         pipeline::compile_observed(&self.program, &options, passed).map_err(|diagnostics| self.error(diagnostics))
+    }
+
+    /// What only differentiation finds wrong with a training step for inputs of these shapes; sizes are tried for dims that they leave
+    /// open. Gives why the model could not be looked at, if it could not.
+    ///
+    /// # Errors
+    /// Diagnostics of the program.
+    pub fn check_gradients(&self, inputs: &BTreeMap<String, TensorType>) -> Result<Option<String>, Error> {
+        check_gradients(&self.program, &self.options, inputs).map_err(|diagnostics| self.error(diagnostics))
     }
 
     /// The options, with the sizes that inputs of these shapes imply.

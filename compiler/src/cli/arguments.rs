@@ -34,10 +34,7 @@ pub enum Command {
     /// Measure the outputs of a model on its evaluation data.
     Eval(Eval),
     /// Report every error of a program, compiling nothing.
-    Check {
-        /// The program.
-        program: PathBuf,
-    },
+    Check(ProgramOptions),
     /// Show sites and rules, what they save, rewrites, kernels and memory of a training step.
     Explain {
         /// The program and its settings.

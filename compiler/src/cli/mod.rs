@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
-        Command::Check { program } => check::run(&program),
+        Command::Check(program) => check::run(&program),
         Command::Explain { program, timings, compare } => explain::run(&program, timings, compare),
         Command::GradCheck { program, seed, samples } => grad_check::run(&program, seed, samples),
         Command::Compile { program, emit, output, eval } => compile::run(&program, emit, output.as_deref(), eval),
