@@ -5,7 +5,7 @@
 //! Leaves out: fusion, which computes some residuals anew, and time (`egraph`'s cost model).
 
 use crate::ir::copy::live;
-use crate::ir::graph::{Graph, Node, NodeId, OutputRole, Region, RegionId};
+use crate::ir::graph::{Graph, InputRole, Node, NodeId, OutputRole, Region, RegionId};
 use crate::ir::op::{Op, OpClass};
 use crate::ir::types::Type;
 use crate::ir::work;
@@ -45,8 +45,7 @@ pub fn kept_bytes(gradient: &Graph, function: &str, rule: &str) -> u64 {
             let body = &gradient.regions[*body];
             let read = live(body, [body.results[*index as usize].node]);
             for (input, operand) in body.inputs.iter().zip(&node.operands) {
-                let is_cotangent =
-                    matches!(&body.nodes[*input].op, Op::Input { name, .. } if name.starts_with("grad."));
+                let is_cotangent = matches!(body.nodes[*input].op, Op::Input { role: InputRole::Cotangent, .. });
                 let base = base(region, *operand);
                 if read.contains(*input) && !is_cotangent && !matches!(region.nodes[base].op, Op::Input { .. }) {
                     kept.insert(base);

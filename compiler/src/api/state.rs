@@ -9,6 +9,7 @@ use super::error::Error;
 use super::step::memory;
 use super::values::Tensors;
 use crate::codegen::jit::AlignedBytes;
+use crate::ir::graph::InputRole;
 use crate::ir::types::TensorType;
 use crate::kernel::ir::{BufferRole, Place, Program};
 use crate::kernel::plan::ALIGNMENT;
@@ -99,9 +100,11 @@ impl State {
                 self.pending.insert(name, tensor);
             }
         }
-        if fresh.remove("seed") {
+        if let Some(seed) = compilation.optimized.main().input_of(InputRole::Seed)
+            && fresh.remove(seed)
+        {
             let words = self.seed_words();
-            self.block.elements_mut(self.places["seed"].offset, 2).copy_from_slice(&words);
+            self.block.elements_mut(self.places[seed].offset, 2).copy_from_slice(&words);
         }
         Ok(fresh)
     }

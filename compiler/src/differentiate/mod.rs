@@ -12,7 +12,7 @@ mod diagnose;
 mod scan;
 mod sweep;
 
-use crate::ir::graph::{Graph, NodeId, OutputRole, Provenance, Region, RegionId};
+use crate::ir::graph::{Graph, InputRole, NodeId, OutputRole, Provenance, Region, RegionId};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, Literal, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
@@ -185,16 +185,16 @@ impl Pass<'_> {
         let name = indices.iter().map(u32::to_string).collect::<Vec<_>>().join("_");
         let mut new = Region::new(format!("{}.{name}.vjp", old.name));
         let inputs = copy_inputs(&mut new, &old, Provenance::default());
-        let input = |new: &mut Region, name: &str, index: u32| {
+        let input = |new: &mut Region, role: InputRole, name: &str, index: u32| {
             let ty = old.tensor(old.results[index as usize].node).clone();
             let name = if indices.len() == 1 { name.to_string() } else { format!("{name}{index}") };
-            let role = crate::ir::graph::InputRole::Argument;
             new.input(role, fresh_name(&old, &name), ty, Provenance::default())
         };
         for index in indices {
-            input(&mut new, "result", *index);
+            input(&mut new, InputRole::Argument, "result", *index);
         }
-        let seeds: Vec<NodeId> = indices.iter().map(|index| input(&mut new, "cotangent", *index)).collect();
+        let seeds: Vec<NodeId> =
+            indices.iter().map(|index| input(&mut new, InputRole::Cotangent, "cotangent", *index)).collect();
         let results = self.inline(&mut new, &old, &inputs);
         let wanted: Vec<NodeId> = by.iter().map(|place| inputs[*place as usize]).collect();
         let seeds: Vec<(NodeId, NodeId)> =
@@ -253,7 +253,7 @@ fn copy_inputs(target: &mut Region, body: &Region, provenance: Provenance) -> Ve
             let Op::Input { name, ty, .. } = &body.nodes[*input].op else {
                 unreachable!("bug in bpc: a region input that is no input")
             };
-            target.input(crate::ir::graph::InputRole::Argument, name.clone(), ty.clone(), provenance)
+            target.input(InputRole::Argument, name.clone(), ty.clone(), provenance)
         })
         .collect()
 }

@@ -18,7 +18,7 @@ pub fn in_double(graph: &Graph) -> Graph {
             widen(&mut op);
             if let Op::Input { role, name, ty } = op {
                 let is_main = id == graph.main_id();
-                let role = if is_main && role == InputRole::Argument { InputRole::Data } else { role };
+                let role = if is_main && role.is_argument() { InputRole::Data } else { role };
                 target.input(role, name, ty, node.provenance);
             } else if let Err(error) = target.push(op, &node.operands, node.provenance) {
                 panic!("bug in bpc: {} in double precision: {error}", node.op.name());

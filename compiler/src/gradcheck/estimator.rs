@@ -12,7 +12,7 @@ use super::numbers::{Numbers, dot, moved};
 use super::piece::{COTANGENT, Outcome, Piece};
 use super::{LARGEST_WORK, MOST_OUTCOMES};
 use crate::ir::copy::prune;
-use crate::ir::graph::Graph;
+use crate::ir::graph::{Graph, InputRole};
 use crate::ir::interpret::{Tensor, run};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, TensorType};
@@ -323,9 +323,10 @@ fn check(piece: &Piece, numbers: &mut Numbers, samples: u32) -> Result<[Bias; 2]
     }
     let mut values = piece.values(numbers, false);
     let mut sums = [Sums::default(), Sums::default()];
+    let step_name = piece.graph.main().input_of(InputRole::Step).map(str::to_string);
     for sample in 0..samples {
         if piece.random {
-            if let Some(step) = values.get_mut("step") {
+            if let Some(step) = step_name.as_ref().and_then(|name| values.get_mut(name)) {
                 step.data[0] = f64::from(sample);
             }
         } else {

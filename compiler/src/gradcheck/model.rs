@@ -13,7 +13,7 @@ use super::expectation::{Enumeration, Expectation};
 use super::numbers::{Numbers, dot, moved};
 use crate::differentiate::differentiate;
 use crate::ir::copy::{live, prune};
-use crate::ir::graph::{Graph, NodeId, OutputRole, Region, RegionId};
+use crate::ir::graph::{Graph, InputRole, NodeId, OutputRole, Region, RegionId};
 use crate::ir::interpret::{Tensor, run};
 use crate::ir::op::Op;
 use crate::lower::{Derivatives, Lowered, OutputKind};
@@ -194,7 +194,7 @@ fn with_held_values(forward: &Graph, gradient: &Graph) -> Graph {
             Op::Stop {} => {
                 let ty = node.ty.tensor().expect("bug in bpc: a stop of a tuple").clone();
                 let name = names.get(&place).expect("bug in bpc: a stop without a value").clone();
-                new.input(crate::ir::graph::InputRole::Data, name, ty, node.provenance);
+                new.input(InputRole::Data, name, ty, node.provenance);
                 place += 1;
             }
             Op::Input { role, name, ty } => {
@@ -234,9 +234,9 @@ fn first_value(init: &Graph, seed: u64) -> Result<Tensor, String> {
     let main = init.main();
     let mut inputs = BTreeMap::new();
     for input in &main.inputs {
-        if let Op::Input { name, ty, .. } = &main.nodes[*input].op {
+        if let Op::Input { role, name, ty } = &main.nodes[*input].op {
             let mut value = Tensor::splat(ty.clone(), 0.0);
-            if name == "seed" {
+            if *role == InputRole::Seed {
                 value.data = vec![f64::from(seed as u32), f64::from((seed >> 32) as u32)];
             }
             inputs.insert(name.clone(), value);

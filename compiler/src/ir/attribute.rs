@@ -6,6 +6,7 @@
 
 use super::graph::{InputRole, RegionId};
 use super::types::{Dtype, Literal, TensorType};
+use bpc_runtime::bits::Gate;
 
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum Attribute {
     Region(RegionId),
     /// What an input is.
     Role(InputRole),
+    /// What is counted of two rows of bits.
+    Gate(Gate),
 }
 
 /// A type that may be a field of the op table.
@@ -93,5 +96,6 @@ direct_field!(
     Vec<TensorType> = Types,
     String = Text,
     RegionId = Region,
-    InputRole = Role
+    InputRole = Role,
+    Gate = Gate
 );

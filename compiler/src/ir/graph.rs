@@ -77,6 +77,15 @@ pub enum InputRole {
     Step,
     /// Of a region other than main.
     Argument,
+    /// The same for the cotangent of a result, in the region of a rule.
+    Cotangent,
+}
+
+impl InputRole {
+    /// Whether it is an input of regions other than main.
+    pub fn is_argument(self) -> bool {
+        matches!(self, InputRole::Argument | InputRole::Cotangent)
+    }
 }
 
 /// One operation at work.
@@ -188,6 +197,14 @@ impl Region {
             .iter()
             .copied()
             .find(|id| matches!(&self.nodes[*id].op, Op::Input { name: known, .. } if known == name))
+    }
+
+    /// The name of the first input of that role.
+    pub fn input_of(&self, role: InputRole) -> Option<&str> {
+        self.inputs.iter().find_map(|id| match &self.nodes[*id].op {
+            Op::Input { role: known, name, .. } if *known == role => Some(name.as_str()),
+            _ => None,
+        })
     }
 
     /// The result of that role and name.

@@ -13,6 +13,7 @@ use super::attribute::{Attribute, AttributeField};
 use super::graph::{InputRole, RegionId};
 use super::infer;
 use super::types::{Dtype, Literal, TensorType, Type};
+use bpc_runtime::bits::Gate;
 
 /// What an operation is to the passes.
 #[derive(Clone, Copy, Debug)]
@@ -302,7 +303,7 @@ op_table! {
     /// For each run of rows (see `segment_matmul`) the sum of the outer products of x [S, N] and y [S, M]: [E, N, M].
     SegmentOuter "segment_outer" (x y counts) {} Library, infer::segment_outer;
     /// How often a `gate` (`xnor`, `xor`, `and`, `or`) is true along two rows: bool[.., I] by bool[O, I] gives i32[.., O].
-    BitCount "bit_count" (x w) { gate: String } Library, infer::bit_count;
+    BitCount "bit_count" (x w) { gate: Gate } Library, infer::bit_count;
     /// Product of numbers [.., K] with bits [K, N], of which true stands for `on` and false for `off`.
     BitMatmul "bit_matmul" (z bits) { on: i64, off: i64 } Library, infer::bit_matmul;
 

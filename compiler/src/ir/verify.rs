@@ -208,7 +208,7 @@ impl<'a> Verifier<'a> {
             if !names.insert(name) {
                 self.report(id, format!("there are two inputs of the name {name:?}"));
             }
-            if (*role == InputRole::Argument) == is_main {
+            if role.is_argument() == is_main {
                 let wanted = if is_main { "not be an argument in main" } else { "be an argument outside main" };
                 self.report(id, format!("the input {name:?} should {wanted}"));
             }

@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn bits_count_by_words() {
-        assert_eq!(of(&["bool[5, 64]", "bool[4, 64]"], "bit_count(..) {gate = \"xor\"}", "i32[5, 4]"), 5 * 4 * 3);
-        assert_eq!(of(&["bool[5, 65]", "bool[4, 65]"], "bit_count(..) {gate = \"xor\"}", "i32[5, 4]"), 5 * 4 * 3 * 2);
+        assert_eq!(of(&["bool[5, 64]", "bool[4, 64]"], "bit_count(..) {gate = xor}", "i32[5, 4]"), 5 * 4 * 3);
+        assert_eq!(of(&["bool[5, 65]", "bool[4, 65]"], "bit_count(..) {gate = xor}", "i32[5, 4]"), 5 * 4 * 3 * 2);
     }
 
     #[test]

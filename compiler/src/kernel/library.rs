@@ -8,7 +8,7 @@
 use super::ir::{Product, Program, Step};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, TensorType, Type};
-use bpc_runtime::bits;
+use bpc_runtime::bits::{self, Gate};
 use bpc_runtime::product::{self, ProductShape};
 use bpc_runtime::room::Room;
 use bpc_runtime::segments::{self, RowsShape};
@@ -70,12 +70,11 @@ pub fn routine(op: &Op, operands: &[&TensorType]) -> Routine {
         Op::BitCount { gate } => {
             let sizes = rows_columns_inner(operands, operands[1].shape[0]);
             (
-                match gate.as_str() {
-                    "xnor" => "bpc_bit_count_xnor",
-                    "xor" => "bpc_bit_count_xor",
-                    "and" => "bpc_bit_count_and",
-                    "or" => "bpc_bit_count_or",
-                    gate => panic!("bug in bpc: there is no gate {gate}"),
+                match gate {
+                    Gate::Xnor => "bpc_bit_count_xnor",
+                    Gate::Xor => "bpc_bit_count_xor",
+                    Gate::And => "bpc_bit_count_and",
+                    Gate::Or => "bpc_bit_count_or",
                 },
                 sizes.to_vec(),
                 bits::count_room(sizes[0], sizes[2]),

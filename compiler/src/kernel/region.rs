@@ -438,6 +438,6 @@ fn role_of(role: crate::ir::graph::InputRole) -> BufferRole {
     match role {
         InputRole::Parameter => BufferRole::Parameter,
         InputRole::State | InputRole::Seed | InputRole::Step => BufferRole::State,
-        InputRole::Data | InputRole::Argument => BufferRole::Data,
+        InputRole::Data | InputRole::Argument | InputRole::Cotangent => BufferRole::Data,
     }
 }

@@ -51,12 +51,6 @@ impl LoopChoices {
 /// The choice from the command line that undoes every other.
 const EXACT: &str = "exact";
 
-/// Whether a choice is about a call of this name at this path.
-fn concerns(choice: &GradChoice, name: &str, path: &[&str]) -> bool {
-    let inside = choice.scope.as_ref().is_none_or(|pattern| matches_below(&pattern.segments, path));
-    choice.target.text == name && inside
-}
-
 impl<'p> Lowering<'p> {
     /// The rule that a call takes: from the command line, by `via`, by the nearest scope, or the nameless one. In the body of a
     /// rule, the calls of its target do not take that rule again.
@@ -70,10 +64,10 @@ impl<'p> Lowering<'p> {
         let path: Vec<&str> = site.iter().map(String::as_str).collect();
         let options = self.options;
         for (index, choice) in options.grad_overrides.iter().enumerate() {
-            if concerns(choice, name, &path) {
+            if self.concerns(Program::ROOT, choice, (target, name), &path) {
                 self.model.used_overrides.insert(index);
                 // What it overrides matches all the same.
-                if let Some(scope) = self.scope_of(name, &path) {
+                if let Some(scope) = self.scope_of((target, name), &path) {
                     self.model.scopes[scope].used = true;
                 }
                 if choice.rule.name.text == EXACT {
@@ -85,7 +79,7 @@ impl<'p> Lowering<'p> {
         if let Some(rule) = via {
             return self.named_rule(target, name, rule, None).map(Some);
         }
-        if let Some(scope) = self.scope_of(name, &path) {
+        if let Some(scope) = self.scope_of((target, name), &path) {
             let scope = &mut self.model.scopes[scope];
             scope.used = true;
             let (rule, module) = (scope.choice.rule.clone(), scope.module);
@@ -102,8 +96,18 @@ impl<'p> Lowering<'p> {
     }
 
     /// The nearest scope that chooses a rule for a call at this path.
-    fn scope_of(&self, name: &str, path: &[&str]) -> Option<usize> {
-        self.model.scopes.iter().rposition(|scope| concerns(&scope.choice, name, path))
+    fn scope_of(&self, called: (Target, &str), path: &[&str]) -> Option<usize> {
+        self.model.scopes.iter().rposition(|scope| self.concerns(scope.module, &scope.choice, called, path))
+    }
+
+    /// Whether a choice that stands in a module is about a call of this function at this path. The module need not see the
+    /// function: that of a layer of the library is known by its name.
+    fn concerns(&self, module: ModuleId, choice: &GradChoice, (target, name): (Target, &str), path: &[&str]) -> bool {
+        let called = match self.program.resolve_target(module, &choice.target.text) {
+            Some(known) => known == target,
+            None => choice.target.text == name,
+        };
+        called && choice.scope.as_ref().is_none_or(|pattern| matches_below(&pattern.segments, path))
     }
 
     fn named_rule(

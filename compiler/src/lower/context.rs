@@ -151,11 +151,32 @@ impl Frame {
     }
 }
 
-/// What the seed, or the number of the step, is called among the inputs of a graph.
-pub(super) fn clock_name(role: &InputRole) -> &'static str {
-    match role {
-        InputRole::Seed => "seed",
-        _ => "step",
+/// A number that every program keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// The seed of all random numbers.
+    Seed,
+    /// The number of the step.
+    Step,
+}
+
+impl Clock {
+    /// Both.
+    pub const ALL: [Clock; 2] = [Clock::Seed, Clock::Step];
+
+    /// What it is called among the inputs of a graph.
+    pub fn name(self) -> &'static str {
+        match self {
+            Clock::Seed => "seed",
+            Clock::Step => "step",
+        }
+    }
+
+    fn input(self) -> (InputRole, TensorType) {
+        match self {
+            Clock::Seed => (InputRole::Seed, TensorType::new(Dtype::U32, [2])),
+            Clock::Step => (InputRole::Step, TensorType::scalar(Dtype::I32)),
+        }
     }
 }
 
@@ -400,16 +421,14 @@ impl<'p> Lowering<'p> {
     }
 
     /// The seed or the step: an input of the outermost region at work.
-    pub fn clock(&mut self, role: InputRole) -> Tensor {
-        let name = clock_name(&role);
-        let ty = match role {
-            InputRole::Seed => TensorType::new(Dtype::U32, [2]),
-            _ => TensorType::scalar(Dtype::I32),
-        };
+    pub fn clock(&mut self, clock: Clock) -> Tensor {
         let region = &mut self.building[0].region;
-        let node = match region.input_named(name) {
+        let node = match region.input_named(clock.name()) {
             Some(node) => node,
-            None => region.input(role, name, ty, Provenance::default()),
+            None => {
+                let (role, ty) = clock.input();
+                region.input(role, clock.name(), ty, Provenance::default())
+            }
         };
         self.tensor_at(0, node)
     }

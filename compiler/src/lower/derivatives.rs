@@ -138,6 +138,7 @@ fn static_value(attribute: &Attribute) -> Option<Static> {
         Attribute::Literal(literal) if literal.dtype.is_float() => Static::Real(literal.as_f64().to_bits()),
         Attribute::Literal(literal) => Static::Integer(literal.as_i64()),
         Attribute::Text(text) => Static::Text(text.clone()),
+        Attribute::Gate(gate) => Static::Text(gate.name().to_string()),
         _ => return None,
     })
 }

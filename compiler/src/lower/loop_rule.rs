@@ -172,21 +172,21 @@ impl<'p> Lowering<'p> {
         let trained_sequences: Vec<u32> = (carries as u32..first_constant).filter(is_trained).collect();
         let trained_constants: Vec<u32> = (first_constant..wanted.operands.len() as u32).filter(is_trained).collect();
 
-        let inputs = |lowering: &mut Self, what: &str, types: &[TensorType]| -> Vec<Tensor> {
+        let inputs = |lowering: &mut Self, role: InputRole, what: &str, types: &[TensorType]| -> Vec<Tensor> {
             let input = |(index, ty): (usize, &TensorType)| {
                 let name = format!("{what}{index}");
-                let node = lowering.region().input(InputRole::Argument, name, ty.clone(), Provenance::default());
+                let node = lowering.region().input(role, name, ty.clone(), Provenance::default());
                 lowering.tensor_at(lowering.building.len() - 1, node)
             };
             types.iter().enumerate().map(input).collect()
         };
-        let operands = inputs(self, "operand", &wanted.operands);
-        let parts = inputs(self, "part", &wanted.parts);
+        let operands = inputs(self, InputRole::Argument, "operand", &wanted.operands);
+        let parts = inputs(self, InputRole::Argument, "part", &wanted.parts);
         let last_types: Vec<TensorType> = float_carries.iter().map(|place| operand(*place)).collect();
-        let to_last = inputs(self, "grad.last", &last_types);
+        let to_last = inputs(self, InputRole::Cotangent, "grad.last", &last_types);
         let given_types: Vec<TensorType> =
             wanted.given.iter().map(|part| wanted.parts[*part as usize].clone()).collect();
-        let arrived = inputs(self, "grad.stack", &given_types);
+        let arrived = inputs(self, InputRole::Cotangent, "grad.stack", &given_types);
 
         // A loop that runs backwards is, for its rule, one that runs forwards over what is turned around.
         let along = |lowering: &mut Self, tensors: &[Tensor]| -> Outcome<Value> {

@@ -5,11 +5,11 @@
 //! trained parameter that its loss does not depend on are reported.
 //! Leaves out: whether a gradient really flows along the way (`differentiate` finds discrete operations).
 
-use super::context::{Binding, Lowering, Outcome};
+use super::context::{Binding, Clock, Lowering, Outcome};
 use super::model::{Goal, OutputKind};
 use super::optimizer::declaration;
 use super::value::Value;
-use crate::ir::graph::{InputRole, NodeId, OutputRole, Region};
+use crate::ir::graph::{NodeId, OutputRole, Region};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, Literal};
 use bpc_lang::diagnostics::Diagnostic;
@@ -102,11 +102,11 @@ impl Lowering<'_> {
         if let Some(reported) = failed {
             return Err(reported);
         }
-        let step = self.clock(InputRole::Step);
+        let step = self.clock(Clock::Step);
         let span = goals.first().map_or(Span { file: bpc_lang::tree::FileId(0), start: 0, end: 0 }, |goal| goal.span);
         let one = self.constant(Literal::integer(Dtype::I32, 1), &[], span)?;
         let next = self.emit(Op::Add {}, &[&step, &one], span)?;
-        self.region().result(OutputRole::Next, "step", next.node);
+        self.region().result(OutputRole::Next, Clock::Step.name(), next.node);
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! Leaves out: training (`minimize`, `optimizer`).
 
 use super::bind::names_in;
-use super::context::{Binding, FrameKind, Lowering, Outcome, clock_name};
+use super::context::{Binding, Clock, FrameKind, Lowering, Outcome};
 use super::setting::Setting;
 use super::value::{Callee, Tensor, Value};
 use crate::ir::graph::{Graph, InputRole, OutputRole};
@@ -193,7 +193,7 @@ impl Lowering<'_> {
     pub fn refuse_taken(&mut self, name: &str, span: Span) -> Outcome<()> {
         // A layer that is checked where it is written has no path yet.
         let of_model = self.frames.first().is_some_and(|frame| matches!(frame.kind, FrameKind::Model));
-        if of_model && [InputRole::Seed, InputRole::Step].iter().any(|role| clock_name(role) == name) {
+        if of_model && Clock::ALL.iter().any(|clock| clock.name() == name) {
             let title = format!("`{name}` is the name of a number that every program keeps");
             let help = format!(
                 "choose another name, such as `{name}_value`; the number of the step is `step()`, and the seed is given by `--seed`"
@@ -369,8 +369,8 @@ impl Lowering<'_> {
         let random = std::mem::take(&mut self.model.random);
         let binding = std::mem::replace(&mut self.frame().binding, Binding::Named(name.to_string()));
         let result = self.apart("init", |lowering| {
-            lowering.clock(InputRole::Seed);
-            lowering.clock(InputRole::Step);
+            lowering.clock(Clock::Seed);
+            lowering.clock(Clock::Step);
             let value =
                 if parameter.is_some() { lowering.initializer(init, ty)? } else { lowering.expression(init)? };
             let tensor = match value {

@@ -109,11 +109,11 @@ impl<'p> Lowering<'p> {
                 Actual::Static(value) => Some(value.value()),
                 Actual::Tensor(ty) => {
                     places.insert(name.clone(), (places.len() as u32, ty.clone()));
-                    Some(Value::Tensor(self.argument(name, ty)))
+                    Some(Value::Tensor(self.argument(InputRole::Argument, name, ty)))
                 }
                 Actual::Gone(ty, why) => {
                     places.insert(name.clone(), (places.len() as u32, ty.clone()));
-                    self.argument(name, ty);
+                    self.argument(InputRole::Argument, name, ty);
                     Some(Value::Gone(ty.clone(), why.as_str().into()))
                 }
             });
@@ -121,18 +121,18 @@ impl<'p> Lowering<'p> {
         self.bind_target(rule, values.into_iter(), span)?;
         for (name, actual) in kept {
             let value = match actual {
-                Actual::Tensor(ty) => Value::Tensor(self.argument(&format!("keep.{name}"), ty)),
+                Actual::Tensor(ty) => Value::Tensor(self.argument(InputRole::Argument, &format!("keep.{name}"), ty)),
                 Actual::Static(value) => value.value(),
                 Actual::Gone(..) | Actual::Missing => Value::Poison,
             };
             self.frame().define(name, value);
         }
         for (result, ty) in rule.results.iter().zip(types) {
-            let tensor = self.argument(&format!("value.{}", result.text), ty);
+            let tensor = self.argument(InputRole::Argument, &format!("value.{}", result.text), ty);
             self.frame().define(&result.text, Value::Tensor(tensor));
         }
         for (result, ty) in rule.results.iter().zip(cotangents) {
-            let cotangent = self.argument(&format!("grad.{}", result.text), ty);
+            let cotangent = self.argument(InputRole::Cotangent, &format!("grad.{}", result.text), ty);
             self.frame().define(cotangent_key(&result.text), Value::Tensor(cotangent));
         }
 
@@ -169,8 +169,8 @@ impl<'p> Lowering<'p> {
         Ok(gives.into_iter().map(|(place, ..)| place).collect())
     }
 
-    fn argument(&mut self, name: &str, ty: &TensorType) -> Tensor {
-        let node = self.region().input(InputRole::Argument, name, ty.clone(), Provenance::default());
+    fn argument(&mut self, role: InputRole, name: &str, ty: &TensorType) -> Tensor {
+        let node = self.region().input(role, name, ty.clone(), Provenance::default());
         self.tensor_at(self.building.len() - 1, node)
     }
 

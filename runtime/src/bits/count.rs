@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use std::sync::OnceLock;
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Gate {
     /// Where both are equal.
     Xnor,

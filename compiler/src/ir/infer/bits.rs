@@ -1,17 +1,11 @@
 //! The type rules of products of bits.
 
-use super::{boolean, float, misplaced, operand_name, sized};
+use super::{boolean, float, operand_name, sized};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, TensorType, Type};
-use bpc_runtime::bits::Gate;
 
 /// `bit_count`: i32, the rows of x by the rows of w.
 pub fn bit_count(op: &Op, operands: &[&Type]) -> Result<Type, String> {
-    let Op::BitCount { gate } = op else { return Err(misplaced(op)) };
-    if Gate::from_name(gate).is_none() {
-        let known = Gate::ALL.map(Gate::name).join(", ");
-        return Err(format!("bit_count: there is no gate {gate:?}; there are {known}"));
-    }
     let (x, w) = (boolean(op, operands, 0)?, boolean(op, operands, 1)?);
     let [columns, inner] = matrix(op, w, 1)?;
     let mut shape = leading(op, x, inner, w)?;

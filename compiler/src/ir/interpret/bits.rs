@@ -2,16 +2,17 @@
 
 use super::Tensor;
 use crate::ir::types::TensorType;
+use bpc_runtime::bits::Gate;
 
 /// How often a gate is true along each row of x and each row of w.
-pub fn count(gate: &str, x: &Tensor, w: &Tensor, ty: &TensorType) -> Vec<f64> {
+pub fn count(gate: Gate, x: &Tensor, w: &Tensor, ty: &TensorType) -> Vec<f64> {
     let inner = w.ty.shape[1] as usize;
     let columns = w.ty.shape[0] as usize;
     let hit = |x: f64, w: f64| match gate {
-        "xnor" => x == w,
-        "xor" => x != w,
-        "and" => x != 0.0 && w != 0.0,
-        _ => x != 0.0 || w != 0.0,
+        Gate::Xnor => x == w,
+        Gate::Xor => x != w,
+        Gate::And => x != 0.0 && w != 0.0,
+        Gate::Or => x != 0.0 || w != 0.0,
     };
     let place = |place: usize| {
         let (row, column) = (place / columns, place % columns);

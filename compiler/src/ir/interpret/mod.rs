@@ -135,7 +135,7 @@ fn compute(op: &Op, operands: &[&Tensor], ty: &TensorType) -> Result<Tensor, Str
                 segments::segment_matmul(operands[0], operands[1], operands[2], *transposed, ty)
             }
             Op::SegmentOuter {} => segments::segment_outer(operands[0], operands[1], operands[2], ty),
-            Op::BitCount { gate } => bits::count(gate, operands[0], operands[1], ty),
+            Op::BitCount { gate } => bits::count(*gate, operands[0], operands[1], ty),
             Op::BitMatmul { on, off } => bits::matmul(*on, *off, operands[0], operands[1], ty),
             Op::BlockWht { .. } => walsh::block_wht(op, operands[0], ty),
             Op::BlockWhtT { .. } => walsh::block_wht_t(op, operands[0], ty),

@@ -16,7 +16,7 @@
 //!
 //! Regions and nodes are numbered from 0 in order; `main` is the last region. Attributes stand in braces, all of them,
 //! by name: `3`, `[1, 2]`, `true`, `f32` (a dtype), `f32(0.5)` (a number), `f32[2, 3]` (a type), `(f32[2], i32[])`
-//! (types), `"text"`, `r0` (a region), or the role of an input.
+//! (types), `"text"`, `r0` (a region), the role of an input, or a gate of bits.
 
 pub(crate) mod cursor;
 pub(crate) mod lexer;
@@ -48,13 +48,14 @@ impl std::fmt::Display for TextError {
 
 impl std::error::Error for TextError {}
 
-const INPUT_ROLES: [(InputRole, &str); 6] = [
+const INPUT_ROLES: [(InputRole, &str); 7] = [
     (InputRole::Data, "data"),
     (InputRole::Parameter, "parameter"),
     (InputRole::State, "state"),
     (InputRole::Seed, "seed"),
     (InputRole::Step, "step"),
     (InputRole::Argument, "argument"),
+    (InputRole::Cotangent, "cotangent"),
 ];
 
 const OUTPUT_ROLES: [(OutputRole, &str); 3] =
@@ -129,6 +130,7 @@ mod tests {
             "2:30: 3000000000 is no i32"
         );
         assert_eq!(error("  n0 = constant {value = f32(0.1.2)"), "2:30: 0.1.2 is no f32");
+        assert_eq!(error("  n0 = bit_count {gate = nand} : i32[2]"), "2:26: nand is no attribute");
         assert_eq!(error("  result value \"y\" = n0"), "2:22: n0 is not defined before this line");
         assert_eq!(error("  \"open"), "2:3: this text has no closing quote");
         assert_eq!(parse("").unwrap_err().to_string(), "1:1: expected region: a graph has at least one");

@@ -7,6 +7,7 @@ use crate::ir::attribute::Attribute;
 use crate::ir::graph::{Graph, NodeId, Provenance, Region, RegionId};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, Type};
+use bpc_runtime::bits::Gate;
 
 /// Reads a graph.
 ///
@@ -133,6 +134,9 @@ impl Cursor {
         }
         if let Some(role) = find_in(&INPUT_ROLES, &word) {
             return Ok(Attribute::Role(role));
+        }
+        if let Some(gate) = Gate::from_name(&word) {
+            return Ok(Attribute::Gate(gate));
         }
         if let Ok(flag) = word.parse() {
             return Ok(Attribute::Flag(flag));

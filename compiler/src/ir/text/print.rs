@@ -64,6 +64,7 @@ pub fn attribute_text(attribute: &Attribute) -> String {
         Attribute::Text(text) => quote(text),
         Attribute::Region(region) => region.to_string(),
         Attribute::Role(role) => name_in(&INPUT_ROLES, *role).to_string(),
+        Attribute::Gate(gate) => gate.name().to_string(),
     }
 }
 

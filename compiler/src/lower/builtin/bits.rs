@@ -5,14 +5,24 @@ use crate::ir::op::Op;
 use crate::lower::bind::Given;
 use crate::lower::context::{Lowering, Outcome};
 use crate::lower::value::{Tensor, Value};
+use bpc_lang::diagnostics::Diagnostic;
+use bpc_runtime::bits::Gate;
 
 impl Lowering<'_> {
     /// `bit_count(x, w, gate = "xnor")`
     pub(super) fn bit_count(&mut self, arguments: &Arguments) -> Outcome<Value> {
         let (x, w) = (self.tensor(arguments, "x")?, self.tensor(arguments, "w")?);
         let gate = match arguments.find("gate") {
-            None => "xnor".to_string(),
-            Some(Given { value: Value::Text(gate), .. }) => gate.clone(),
+            None => Gate::Xnor,
+            Some(Given { value: Value::Text(name), span, .. }) => match Gate::from_name(name) {
+                Some(gate) => gate,
+                None => {
+                    let known = Gate::ALL.map(|gate| format!("{:?}", gate.name())).join(", ");
+                    let diagnostic =
+                        Diagnostic::error("BP0210", format!("there is no gate {name:?}"), *span, "unknown gate");
+                    return Err(self.report(diagnostic.with_help(format!("the gates are {known}"))));
+                }
+            },
             Some(given) => return self.wrong(arguments, "gate", "a string", given),
         };
         let result = self.emit(Op::BitCount { gate }, &[&x, &w], arguments.span)?;

@@ -15,10 +15,9 @@ mod shape;
 mod transform;
 
 use super::bind::Given;
-use super::context::{Lowering, Outcome, Reported};
+use super::context::{Clock, Lowering, Outcome, Reported};
 use super::operator::Placed;
 use super::value::{Callee, Tensor, Value};
-use crate::ir::graph::InputRole;
 use crate::ir::op::Op;
 use crate::ir::types::Dtype;
 use bpc_lang::builtins::{Builtin, BuiltinKind};
@@ -94,7 +93,7 @@ impl Lowering<'_> {
             (_, "range") => self.range_of(&arguments),
             (_, "zeros" | "ones" | "full") => self.filled(&arguments),
             (_, "random_uniform" | "random_normal") => self.random(&arguments),
-            (_, "step") => Ok(Value::Tensor(self.clock(InputRole::Step))),
+            (_, "step") => Ok(Value::Tensor(self.clock(Clock::Step))),
             (_, "stop") => self.stop(&arguments),
             (_, "opaque") => self.opaque(&arguments),
             (_, "grad") => self.derivative(&arguments),

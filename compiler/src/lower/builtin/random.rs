@@ -4,7 +4,7 @@ use super::Arguments;
 use crate::ir::graph::{InputRole, Provenance};
 use crate::ir::op::Op;
 use crate::ir::types::{Dtype, TensorType};
-use crate::lower::context::{Lowering, Outcome};
+use crate::lower::context::{Clock, Lowering, Outcome};
 use crate::lower::model::{Input, Site};
 use crate::lower::value::Value;
 
@@ -36,7 +36,7 @@ impl Lowering<'_> {
             self.model.inputs.push(Input { name: name.clone(), ty: ty.clone(), dims, span: arguments.span });
             self.building[0].region.input(InputRole::Data, name.clone(), ty.clone(), provenance)
         } else {
-            let (seed, step) = (self.clock(InputRole::Seed).node, self.clock(InputRole::Step).node);
+            let (seed, step) = (self.clock(Clock::Seed).node, self.clock(Clock::Step).node);
             let normal = arguments.name == "random_normal";
             let op = Op::Random { normal, site: name.clone(), ty: ty.clone() };
             match self.building[0].region.push(op, &[seed, step], provenance) {
