@@ -1,5 +1,5 @@
 //! Generated kernels and the compiler itself: `cargo bench -p bpc -- GROUP`, where the groups are `kernel` (layer norm, cross entropy and GELU, forward and backward,
-//! on one thread) and `compile` (from a file's text to machine code, in one process).
+//! on one thread), `step` (a network of bits beside one of floats) and `compile` (from a file's text to machine code, in one process).
 
 use bpc::codegen::Host;
 use bpc::codegen::backend::Backend;
@@ -41,6 +41,29 @@ fn kernels(criterion: &mut Criterion) {
     }
 }
 
+/// A step of a network of bits, and one of floats with Adam: 784-512-512-10 on 100 rows. What they need in memory: `bpc explain examples/boolean_mnist.bp
+/// --set B=100`, and `bpc explain benches/peers/mlp.bp --model adam_step --set B=100`.
+fn steps(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("step");
+    let mut pixels = vec![0f32; 100 * 784];
+    philox::fill_uniform_f32([0, 0], 0, 0, 0, &mut pixels);
+    pixels.iter_mut().for_each(|pixel| *pixel *= 255.0);
+    let label: Vec<i32> = (0..100).map(|row| row * 7 % 10).collect();
+    let with_label = Tensors::new().with_slice("label", &[100], &label).expect("as many labels");
+    for (name, path, model, input, shape) in [
+        ("bits", "examples/boolean_mnist.bp", "boolean_mnist", "image", &[100, 28, 28][..]),
+        ("floats with Adam", "benches/peers/mlp.bp", "adam_step", "x", &[100, 784]),
+    ] {
+        let inputs = with_label.clone().with_slice(input, shape, &pixels).expect("as many numbers");
+        let program = compile_file(file(path)).expect("a program").choose(model);
+        let mut step = program.jit_with_threads(1).expect("a model");
+        let mut state = State::new(0);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| step.step(&mut state, &inputs).expect("the inputs of the model"));
+        });
+    }
+}
+
 fn compilation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("compile");
     for (name, path) in [("digits", "examples/digits.bp"), ("transformer", "benches/peers/transformer.bp")] {
@@ -61,6 +84,6 @@ criterion_group! {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(2));
-    targets = kernels, compilation
+    targets = kernels, steps, compilation
 }
 criterion_main!(programs);

@@ -1,7 +1,7 @@
-//! Routines of the runtime on one thread, with data in memory: `cargo bench -p bpc-runtime -- GROUP`, where the groups are `product`, `walsh`, `bits`, `random` and
-//! `math`. Elements a second are operations of a product, and numbers elsewhere.
+//! Routines of the runtime on one thread, with data in memory: `cargo bench -p bpc-runtime -- GROUP`, where the groups are `product`, `walsh`, `bits`, `large`
+//! (counts of bits beside products of floats), `random` and `math`. Elements a second are operations of a product, and numbers elsewhere.
 
-use bpc_runtime::bits::{self, Gate};
+use bpc_runtime::bits::{self, Code, Gate, Rows};
 use bpc_runtime::pool::Context;
 use bpc_runtime::product::{ProductShape, product, room};
 use bpc_runtime::walsh::{Shape, block_wht, block_wht_t};
@@ -106,7 +106,7 @@ fn walsh(criterion: &mut Criterion) {
 /// A layer of 512 to 512 bits on 128 rows: the count of XNOR, and the product that carries its variation back.
 fn bit_products(criterion: &mut Criterion) {
     let sizes @ (rows, columns, inner) = (128, 512, 512);
-    let count_room = bits::count_room(rows as u64, inner as u64);
+    let count_room = bits::count_room(rows as u64, inner as u64, false);
     let matmul_room = bits::matmul_room(rows as u64, inner as u64, columns as u64, size_of::<f32>() as u64);
     let context = Context::new(1, count_room.max(matmul_room).worker as usize);
     let mut packed = vec![0; count_room.call as usize / size_of::<u64>()];
@@ -117,16 +117,72 @@ fn bit_products(criterion: &mut Criterion) {
     group.bench_function("xnor 128x512x512", |bencher| {
         // SAFETY: vectors of these sizes, room as asked for.
         bencher.iter(|| unsafe {
-            let factors = (x.as_ptr(), w.as_ptr());
+            let factors = (Rows::Bytes(x.as_ptr()), Rows::Bytes(w.as_ptr()));
             bits::count(&context, Gate::Xnor, sizes, factors, counts.as_mut_ptr(), packed.as_mut_ptr());
         });
     });
     group.bench_function("numbers by bits 128x512x512", |bencher| {
         // SAFETY: vectors of these sizes, room as asked for.
         bencher.iter(|| unsafe {
-            bits::matmul(&context, (rows, inner, columns), (1.0, -1.0), z.as_ptr(), w.as_ptr(), back.as_mut_ptr());
+            bits::matmul(
+                &context,
+                (rows, inner, columns),
+                (1.0, -1.0),
+                z.as_ptr(),
+                Rows::Bytes(w.as_ptr()),
+                back.as_mut_ptr(),
+            );
         });
     });
+}
+
+/// The counts of large layers of bits with every code of the machine, beside the product of floats of the same shape. Both operands are packed, as weights
+/// and activations are.
+fn large_bit_products(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("large");
+    for sizes @ (rows, columns, inner) in [(256, 1024, 1024), (256, 4096, 4096)] {
+        let words = |rows: usize| {
+            let bytes = coins(rows * inner);
+            let mut words = vec![0u64; rows * inner / 64];
+            bytes.chunks(inner).zip(words.chunks_mut(inner / 64)).for_each(|(row, to)| bits::pack_row(row, to, 1));
+            words
+        };
+        let (x, w, mut counts) = (words(rows), words(columns), vec![0; rows * columns]);
+        let context = Context::new(1, bits::count_room(rows as u64, inner as u64, true).worker as usize);
+        group.throughput(Throughput::Elements(2 * (rows * columns * inner) as u64));
+        for code in Code::available() {
+            group.bench_function(format!("xnor {rows}x{inner}x{columns} {code:?}"), |bencher| {
+                // SAFETY: vectors of these sizes, room as asked for, none for packed rows; the machine has the code.
+                bencher.iter(|| unsafe {
+                    let factors = (Rows::Words(x.as_ptr()), Rows::Words(w.as_ptr()));
+                    let result = counts.as_mut_ptr();
+                    bits::count_on(code, &context, Gate::Xnor, sizes, factors, result, std::ptr::null_mut());
+                });
+            });
+        }
+        let (a, b, mut c) = (numbers(rows * inner), numbers(columns * inner), numbers(rows * columns));
+        let [m, n, k] = [rows, columns, inner].map(|size| size as u64);
+        let shape = ProductShape {
+            m,
+            n,
+            k,
+            a_row: k as i64,
+            a_column: 1,
+            b_row: 1,
+            b_column: k as i64,
+            c_row: n as i64,
+            c_column: 1,
+            batch: 1,
+            a_batch: 0,
+            b_batch: 0,
+            c_batch: 0,
+        };
+        let context = Context::new(1, room(&shape, size_of::<f32>() as u64).worker as usize);
+        group.bench_function(format!("f32 {rows}x{inner}x{columns} nt"), |bencher| {
+            // SAFETY: vectors of these sizes, room as asked for.
+            bencher.iter(|| unsafe { product(&context, &shape, a.as_ptr(), b.as_ptr(), c.as_mut_ptr()) });
+        });
+    }
 }
 
 /// How many numbers fit the first cache.
@@ -177,6 +233,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = products, walsh, bit_products, random, math
+    targets = products, walsh, bit_products, large_bit_products, random, math
 }
 criterion_main!(routines);

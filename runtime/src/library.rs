@@ -84,25 +84,32 @@ unsafe fn segment_outer<T: Element>(context: &Context, sizes: *const u64, pointe
     }
 }
 
-/// Sizes: rows, columns, inner. Pointers: x, w, result, memory. See [`bits::count`].
+/// Rows of bits at an address, packed or not.
+fn bit_rows(from: *mut u8, is_packed: u64) -> bits::Rows {
+    if is_packed == 0 { bits::Rows::Bytes(from) } else { bits::Rows::Words(from.cast()) }
+}
+
+/// Sizes: rows, columns, inner, whether x and w are packed. Pointers: x, w, result, memory. See [`bits::count`].
 unsafe fn bit_count<const GATE: usize>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
-    // SAFETY: three sizes and four pointers, of tensors that have these sizes and memory as the room says.
+    // SAFETY: five sizes and four pointers, of tensors that have these sizes and memory as the room says.
     unsafe {
-        let ([rows, columns, inner], [x, w, result, packed]) = (read::<u64, 3>(sizes), read::<*mut u8, 4>(pointers));
+        let [rows, columns, inner, x_is_packed, w_is_packed] = read::<u64, 5>(sizes);
+        let [x, w, result, packed] = read::<*mut u8, 4>(pointers);
         let shape = (rows as usize, columns as usize, inner as usize);
-        bits::count(context, bits::Gate::ALL[GATE], shape, (x, w), result.cast(), packed.cast());
+        let operands = (bit_rows(x, x_is_packed), bit_rows(w, w_is_packed));
+        bits::count(context, bits::Gate::ALL[GATE], shape, operands, result.cast(), packed.cast());
     }
 }
 
-/// Sizes: rows, columns, inner, and the numbers that true and false stand for. Pointers: z, bits, result. See
-/// [`bits::matmul`].
+/// Sizes: rows, columns, inner, the numbers that true and false stand for, whether the bits are packed. Pointers: z, bits, result.
+/// See [`bits::matmul`].
 unsafe fn bit_matmul<T: bits::Number>(context: &Context, sizes: *const u64, pointers: *const *mut u8) {
-    // SAFETY: five sizes and three pointers, of tensors that have these sizes.
+    // SAFETY: six sizes and three pointers, of tensors that have these sizes.
     unsafe {
-        let ([rows, columns, inner, on, off], [z, bits, result]) = (read::<u64, 5>(sizes), read(pointers));
+        let ([rows, columns, inner, on, off, is_packed], [z, bits, result]) = (read::<u64, 6>(sizes), read(pointers));
         let shape = (rows as usize, columns as usize, inner as usize);
         let numbers = (T::of(on as i64), T::of(off as i64));
-        bits::matmul::<T>(context, shape, numbers, z.cast(), bits, result.cast());
+        bits::matmul::<T>(context, shape, numbers, z.cast(), bit_rows(bits, is_packed), result.cast());
     }
 }
 

@@ -12,9 +12,11 @@ use crate::codegen::jit::AlignedBytes;
 use crate::ir::graph::InputRole;
 use crate::ir::types::TensorType;
 use crate::kernel::ir::{BufferRole, Place, Program};
+use crate::kernel::pack;
 use crate::kernel::plan::ALIGNMENT;
 use crate::lower::{Lowered, Parameter};
 use crate::pipeline::Compilation;
+use bpc_runtime::bits;
 use bpc_runtime::tensor::HostTensor;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +34,17 @@ struct StatePlace {
     offset: usize,
     ty: TensorType,
     parameter: bool,
+    /// See `kernel::ir::Buffer`.
+    packed: Option<u64>,
+}
+
+impl StatePlace {
+    fn bytes(&self) -> u64 {
+        match self.packed {
+            Some(row) => bits::packed_bytes(self.ty.elements() / row, row),
+            None => self.ty.bytes(),
+        }
+    }
 }
 
 impl State {
@@ -60,13 +73,13 @@ impl State {
         self.places
             .iter()
             .filter(|(_, place)| place.parameter)
-            .map(|(name, place)| (name.clone(), read(&self.block, place.offset, &place.ty)))
+            .map(|(name, place)| (name.clone(), read(&self.block, place)))
             .collect()
     }
 
     /// Everything that lives from step to step, by name: parameters and the state of optimisers. Empty before the first step.
     pub fn all(&self) -> Vec<(&str, HostTensor)> {
-        self.places.iter().map(|(name, place)| (name.as_str(), read(&self.block, place.offset, &place.ty))).collect()
+        self.places.iter().map(|(name, place)| (name.as_str(), read(&self.block, place))).collect()
     }
 
     /// Whether everything that a program keeps lies where it looks for it.
@@ -120,7 +133,7 @@ impl State {
         for parameter in lowered.parameters.iter().filter(|parameter| fresh.contains(&parameter.name)) {
             let Some(constraint) = &parameter.constraint else { continue };
             let place = &self.places[&parameter.name];
-            if read(&self.block, place.offset, &place.ty).to_f64().iter().any(|number| !number.is_finite()) {
+            if read(&self.block, place).to_f64().iter().any(|number| !number.is_finite()) {
                 return Err(Error::Call(format!(
                     "the first value of `{}` does not lie in `{constraint}`; choose one inside, after `~`",
                     parameter.name
@@ -137,12 +150,12 @@ impl State {
         for (name, old) in &self.places {
             if !places.contains_key(name) {
                 places.insert(name.clone(), StatePlace { offset: end as usize, ..old.clone() });
-                end += old.ty.bytes().next_multiple_of(ALIGNMENT);
+                end += old.bytes().next_multiple_of(ALIGNMENT);
             }
         }
         let mut block = memory("state of the model", end)?;
         for (name, old) in &self.places {
-            let bytes = old.ty.bytes() as usize;
+            let bytes = old.bytes() as usize;
             let value: &[u8] = self.block.elements(old.offset, bytes);
             block.elements_mut(places[name].offset, bytes).copy_from_slice(value);
         }
@@ -159,8 +172,9 @@ impl State {
     pub(super) fn keep(&mut self, parameters: &[Parameter]) -> Result<(), Error> {
         for parameter in parameters {
             let Some(tensor) = self.pending.remove(&parameter.name) else { continue };
-            let place = StatePlace { offset: self.block.len(), ty: parameter.ty.clone(), parameter: true };
-            let end = self.block.len() as u64 + place.ty.bytes().next_multiple_of(ALIGNMENT);
+            let packed = pack::parameter_row(&parameter.ty);
+            let place = StatePlace { offset: self.block.len(), ty: parameter.ty.clone(), parameter: true, packed };
+            let end = self.block.len() as u64 + place.bytes().next_multiple_of(ALIGNMENT);
             let mut places = self.places.clone();
             places.insert(parameter.name.clone(), place);
             self.lay_out(places, end)?;
@@ -186,7 +200,7 @@ impl State {
             )));
         }
         let converted = tensor.convert(place.ty.dtype)?;
-        write(&mut self.block, place.offset, &place.ty, &converted);
+        write(&mut self.block, &place, &converted);
         Ok(())
     }
 
@@ -202,7 +216,8 @@ fn places(program: &Program) -> impl Iterator<Item = (&String, StatePlace)> {
     program.buffers.values().filter_map(|buffer| match (buffer.place, buffer.role) {
         (Place::State(offset), BufferRole::Parameter | BufferRole::State) => {
             let parameter = buffer.role == BufferRole::Parameter;
-            Some((&buffer.name, StatePlace { offset: offset as usize, ty: buffer.ty.clone(), parameter }))
+            let (offset, packed) = (offset as usize, buffer.packed);
+            Some((&buffer.name, StatePlace { offset, ty: buffer.ty.clone(), parameter, packed }))
         }
         _ => None,
     })
@@ -214,13 +229,19 @@ pub(crate) fn tensor_type(tensor: &HostTensor) -> TensorType {
 }
 
 /// The tensor at a place of a block.
-pub(super) fn read(block: &AlignedBytes, offset: usize, ty: &TensorType) -> HostTensor {
-    let bytes = block.elements::<u8>(offset, ty.bytes() as usize).to_vec();
+fn read(block: &AlignedBytes, place: &StatePlace) -> HostTensor {
+    let ty = &place.ty;
+    let bytes = block.elements::<u8>(place.offset, place.bytes() as usize);
+    let bytes = place.packed.map_or_else(|| bytes.to_vec(), |row| bits::unpack(bytes, row as usize));
     HostTensor::new(ty.dtype, ty.shape.clone(), bytes)
         .unwrap_or_else(|error| panic!("bug in bpc: a buffer of {ty}: {error}"))
 }
 
 /// Writes a tensor of exactly this type to a place of a block.
-pub(super) fn write(block: &mut AlignedBytes, offset: usize, ty: &TensorType, tensor: &HostTensor) {
-    block.elements_mut::<u8>(offset, ty.bytes() as usize).copy_from_slice(tensor.bytes());
+fn write(block: &mut AlignedBytes, place: &StatePlace, tensor: &HostTensor) {
+    let bytes = block.elements_mut::<u8>(place.offset, place.bytes() as usize);
+    match place.packed {
+        Some(row) => bits::pack(tensor.bytes(), row as usize, bytes),
+        None => bytes.copy_from_slice(tensor.bytes()),
+    }
 }

@@ -314,22 +314,23 @@ fn memory(program: &Program) -> String {
         .filter(|life| life.first <= peak.moment && peak.moment <= life.last)
         .map(|life| &program.buffers[life.buffer])
         .collect();
-    alive.sort_by_key(|buffer| std::cmp::Reverse(buffer.ty.bytes()));
+    alive.sort_by_key(|buffer| std::cmp::Reverse(buffer.bytes()));
     let what = |buffer: &Buffer| match buffer.role {
         BufferRole::Data => format!("input {}", buffer.name),
         BufferRole::Output => format!("output {}", buffer.name),
         BufferRole::Warning => format!("warning {}", buffer.name),
+        _ if buffer.packed.is_some() => "in between, packed".to_string(),
         _ => "in between".to_string(),
     };
     let shown: Vec<Vec<String>> = alive
         .iter()
         .take(SHOWN)
-        .map(|buffer| vec![bytes(buffer.ty.bytes()), buffer.ty.to_string(), what(buffer)])
+        .map(|buffer| vec![bytes(buffer.bytes()), buffer.ty.to_string(), what(buffer)])
         .collect();
     let mut out =
         format!("Memory\n{}Alive at the peak, the largest first\n{}", table("lrl", &rows), table("rll", &shown));
     if alive.len() > SHOWN {
-        let rest: u64 = alive[SHOWN..].iter().map(|buffer| buffer.ty.bytes()).sum();
+        let rest: u64 = alive[SHOWN..].iter().map(|buffer| buffer.bytes()).sum();
         out += &format!("  and {} more with {}\n", alive.len() - SHOWN, bytes(rest));
     }
     out

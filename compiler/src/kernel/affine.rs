@@ -45,6 +45,12 @@ impl AffineMap {
         AffineMap { offset: self.offset + by, strides: self.strides.clone() }
     }
 
+    /// The loop axes whose steps lead to another bit of the same word, where the map counts bits.
+    pub fn within_words(&self) -> Vec<usize> {
+        let steps = self.strides.iter().enumerate();
+        steps.filter(|(_, stride)| *stride % super::ir::WORD_BITS as i64 != 0).map(|(axis, _)| axis).collect()
+    }
+
     /// The smallest and the largest value over loop axes of these sizes, none of which is 0.
     pub fn range(&self, sizes: &[u64]) -> (i64, i64) {
         let mut range = (self.offset, self.offset);

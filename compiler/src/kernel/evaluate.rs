@@ -58,6 +58,7 @@ impl Blocks {
         let dtype = program.buffers[buffer].ty.dtype;
         let mut memory = Memory { program, blocks: self, scratch: Vec::new(), turns: SecondaryMap::new() };
         for (index, value) in values.iter().enumerate() {
+            let index = program.buffers[buffer].index(index as u64);
             memory.write(buffer, index as i64, Literal::new(dtype, *value));
         }
     }
@@ -66,7 +67,8 @@ impl Blocks {
     pub fn get(&mut self, program: &Program, buffer: BufferId) -> Vec<f64> {
         let elements = program.buffers[buffer].ty.elements();
         let memory = Memory { program, blocks: self, scratch: Vec::new(), turns: SecondaryMap::new() };
-        (0..elements as i64).map(|index| memory.read(buffer, index).as_f64()).collect()
+        let index = |element| program.buffers[buffer].index(element) as i64;
+        (0..elements).map(|element| memory.read(buffer, index(element)).as_f64()).collect()
     }
 }
 
@@ -89,11 +91,14 @@ impl Memory<'_> {
     fn locate(&self, buffer: BufferId, index: i64) -> (Block, usize) {
         let entry = &self.program.buffers[buffer];
         assert!(
-            (0..entry.ty.elements() as i64).contains(&index),
+            (0..entry.extent() as i64).contains(&index),
             "bug in bpc: element {index} of {buffer} of type {}",
             entry.ty
         );
-        let byte = index as usize * entry.ty.dtype.bytes() as usize;
+        let byte = match entry.packed {
+            Some(_) => index as usize / 8,
+            None => index as usize * entry.ty.dtype.bytes() as usize,
+        };
         match entry.place {
             Place::State(offset) => (Block::State, offset as usize + byte),
             Place::Argument(number) => (Block::Argument(number as usize), byte),
@@ -121,12 +126,16 @@ impl Memory<'_> {
             dtype @ Dtype::I32 => Literal::integer(dtype, i64::from(i32::from_le_bytes(first(bytes)))),
             dtype @ Dtype::U32 => Literal::integer(dtype, i64::from(u32::from_le_bytes(first(bytes)))),
             dtype @ Dtype::I64 => Literal::integer(dtype, i64::from_le_bytes(first(bytes))),
+            dtype @ Dtype::Bool if self.program.buffers[buffer].packed.is_some() => {
+                Literal::integer(dtype, i64::from(bytes[0] >> (index % 8) & 1))
+            }
             dtype @ Dtype::Bool => Literal::integer(dtype, i64::from(bytes[0])),
         }
     }
 
     fn write(&mut self, buffer: BufferId, index: i64, value: Literal) {
         let (block, at) = self.locate(buffer, index);
+        let is_packed = self.program.buffers[buffer].packed.is_some();
         let bytes = match self.program.buffers[buffer].ty.dtype {
             Dtype::F32 => (value.as_f64() as f32).to_le_bytes().to_vec(),
             Dtype::F64 => value.as_f64().to_le_bytes().to_vec(),
@@ -141,6 +150,11 @@ impl Memory<'_> {
             Block::Workspace => &mut self.blocks.workspace,
             Block::Scratch => &mut self.scratch,
         };
+        if is_packed {
+            let bit = 1 << (index % 8);
+            block[at] = block[at] & !bit | if bytes[0] == 0 { 0 } else { bit };
+            return;
+        }
         block[at..at + bytes.len()].copy_from_slice(&bytes);
     }
 
@@ -208,7 +222,8 @@ impl Memory<'_> {
             .operands
             .iter()
             .map(|(buffer, ty)| {
-                let data = (0..ty.elements() as i64).map(|index| self.read(*buffer, index).as_f64()).collect();
+                let index = |element| self.program.buffers[*buffer].index(element) as i64;
+                let data = (0..ty.elements()).map(|element| self.read(*buffer, index(element)).as_f64()).collect();
                 Tensor { ty: ty.clone(), data }
             })
             .collect();

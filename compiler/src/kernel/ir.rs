@@ -48,6 +48,45 @@ pub struct Buffer {
     pub role: BufferRole,
     /// Where it lies.
     pub place: Place,
+    /// Of bits that are packed, 64 to a word: how many make a row, which begins with a new word. Maps into such a buffer count bits,
+    /// [`packed_row`] from row to row. What stands behind the last bit of a row may be anything.
+    pub packed: Option<u64>,
+}
+
+/// How many bits a word holds.
+pub const WORD_BITS: u64 = 64;
+
+/// The bits from one packed row of so many to the next.
+pub fn packed_row(bits: u64) -> u64 {
+    bits.next_multiple_of(WORD_BITS)
+}
+
+impl Buffer {
+    /// One in between without a name or a place.
+    pub fn temporary(ty: TensorType) -> Buffer {
+        Buffer { name: String::new(), ty, role: BufferRole::Temporary, place: Place::Unplanned, packed: None }
+    }
+
+    /// How many elements, or bits, its maps reach.
+    pub fn extent(&self) -> u64 {
+        match self.packed {
+            Some(row) => self.ty.elements() / row * packed_row(row),
+            None => self.ty.elements(),
+        }
+    }
+
+    /// How many bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        if self.packed.is_some() { self.extent() / 8 } else { self.ty.bytes() }
+    }
+
+    /// Where its maps find an element of the row-major tensor.
+    pub fn index(&self, element: u64) -> u64 {
+        match self.packed {
+            Some(row) => element / row * packed_row(row) + element % row,
+            None => element,
+        }
+    }
 }
 
 /// What a buffer is for.
@@ -268,8 +307,10 @@ pub struct Call {
 
 impl Call {
     /// The routine that computes it.
-    pub fn routine(&self) -> Routine {
-        library::routine(&self.op, &self.operands.iter().map(|(_, ty)| ty).collect::<Vec<_>>())
+    pub fn routine(&self, program: &Program) -> Routine {
+        let operands: Vec<_> =
+            self.operands.iter().map(|(id, ty)| (ty, program.buffers[*id].packed.is_some())).collect();
+        library::routine(&self.op, &operands)
     }
 }
 

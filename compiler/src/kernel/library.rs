@@ -23,9 +23,16 @@ pub struct Routine {
     pub room: Room,
 }
 
-/// The routine of an operation on operands of these types. The type of the result is the operation's own: the buffer that it
+/// Whether the routine of an operation takes bits that are packed along their last axis.
+pub fn reads_packed_bits(op: &Op) -> bool {
+    matches!(op, Op::BitCount { .. } | Op::BitMatmul { .. })
+}
+
+/// The routine of an operation on operands of these types, packed or not. The type of the result is the operation's own: the buffer that it
 /// is written to may be that of a tensor with the same elements under another shape.
-pub fn routine(op: &Op, operands: &[&TensorType]) -> Routine {
+pub fn routine(op: &Op, operands: &[(&TensorType, bool)]) -> Routine {
+    let is_packed = |operand: usize| operands[operand].1;
+    let operands: &[&TensorType] = &operands.iter().map(|(ty, _)| *ty).collect::<Vec<_>>();
     let types: Vec<Type> = operands.iter().map(|ty| Type::Tensor((*ty).clone())).collect();
     let result = match op.infer(&types.iter().collect::<Vec<_>>()) {
         Ok(Type::Tensor(result)) => result,
@@ -76,15 +83,15 @@ pub fn routine(op: &Op, operands: &[&TensorType]) -> Routine {
                     Gate::And => "bpc_bit_count_and",
                     Gate::Or => "bpc_bit_count_or",
                 },
-                sizes.to_vec(),
-                bits::count_room(sizes[0], sizes[2]),
+                [&sizes[..], &[u64::from(is_packed(0)), u64::from(is_packed(1))]].concat(),
+                bits::count_room(sizes[0], sizes[2], is_packed(0)),
             )
         }
         Op::BitMatmul { on, off } => {
             let sizes = rows_columns_inner(operands, operands[1].shape[1]);
             (
                 if is_double { "bpc_bit_matmul_f64" } else { "bpc_bit_matmul_f32" },
-                [&sizes[..], &[*on as u64, *off as u64]].concat(),
+                [&sizes[..], &[*on as u64, *off as u64, u64::from(is_packed(1))]].concat(),
                 bits::matmul_room(sizes[0], sizes[1], sizes[2], float_bytes),
             )
         }
@@ -176,7 +183,7 @@ fn steps_room(program: &Program, steps: &[Step]) -> Room {
     let rooms = steps.iter().map(|step| match step {
         Step::Nest(_) | Step::March(_) => Room::default(),
         Step::Product(product) => product_routine(product, program.buffers[product.c.buffer].ty.dtype).room,
-        Step::Call(call) => call.routine().room,
+        Step::Call(call) => call.routine(program).room,
         Step::Repeat(repeat) => steps_room(program, &repeat.steps),
     });
     rooms.fold(Room::default(), Room::max)

@@ -13,8 +13,8 @@
 mod terms;
 
 use super::ir::{
-    AffineMap, Buffer, BufferId, BufferRole, Carried, Guard, March, Nest, Place, Program, Reduction, ReductionKind,
-    Repeat, Scalar, Stage, Step, Store, ValueId,
+    AffineMap, Buffer, BufferId, Carried, Guard, March, Nest, Program, Reduction, ReductionKind, Repeat, Scalar, Stage,
+    Step, Store, ValueId,
 };
 use crate::ir::types::{Dtype, Literal, TensorType};
 use cranelift_entity::{EntityRef, SecondaryMap};
@@ -156,7 +156,7 @@ impl Marched {
     /// A new buffer between steps.
     fn buffer(&mut self, ty: TensorType) -> BufferId {
         let buffer = BufferId::new(self.first_buffer + self.buffers.len());
-        self.buffers.push(Buffer { name: String::new(), ty, role: BufferRole::Temporary, place: Place::Unplanned });
+        self.buffers.push(Buffer::temporary(ty));
         buffer
     }
 

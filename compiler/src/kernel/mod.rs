@@ -13,6 +13,7 @@ pub mod ir;
 pub mod library;
 pub mod march;
 pub mod memory;
+pub mod pack;
 pub mod plan;
 pub mod product;
 pub mod prune;
@@ -48,6 +49,7 @@ pub fn build(graph: &Graph) -> Result<Program, String> {
             steps.push(Step::Nest(region::copy(next, target, ty)));
         }
     }
+    pack::pack(&mut program, &mut steps);
     schedule::schedule(&mut program, &mut steps);
     program.steps = steps;
     prune::drop_buffers(&mut program);

@@ -7,7 +7,7 @@
 //! Leaves out: the order of steps.
 
 use super::in_place::same_element_only;
-use super::ir::{BufferId, BufferRole, Place, Program, Repeat, Step};
+use super::ir::{Buffer, BufferId, BufferRole, Place, Program, Repeat, Step};
 use cranelift_entity::SecondaryMap;
 
 /// Every place is a multiple of this.
@@ -43,7 +43,7 @@ pub fn plan(program: &mut Program) {
         match buffer.role {
             BufferRole::Parameter | BufferRole::State => {
                 buffer.place = Place::State(state);
-                state += buffer.ty.bytes().next_multiple_of(ALIGNMENT);
+                state += buffer.bytes().next_multiple_of(ALIGNMENT);
             }
             BufferRole::Data | BufferRole::Output if buffer.place == Place::Unplanned => {
                 buffer.place = Place::Argument(arguments);
@@ -72,7 +72,7 @@ pub fn plan(program: &mut Program) {
         .iter()
         .filter_map(|(id, buffer)| {
             let (first, last) = interval[id].filter(|_| buffer.place == Place::Unplanned)?;
-            Some((buffer.ty.bytes().next_multiple_of(ALIGNMENT), first, last, id))
+            Some((buffer.bytes().next_multiple_of(ALIGNMENT), first, last, id))
         })
         .collect();
     groups.sort_by_key(|(bytes, first, _, id)| (std::cmp::Reverse(*bytes), *first, *id));
@@ -155,7 +155,7 @@ pub fn peak(program: &Program) -> Peak {
             let bytes = lives
                 .iter()
                 .filter(|life| life.first <= now && now <= life.last)
-                .map(|life| program.buffers[life.buffer].ty.bytes())
+                .map(|life| program.buffers[life.buffer].bytes())
                 .sum();
             if bytes > peak.bytes {
                 peak = Peak { bytes, step: index, moment: now };
@@ -247,8 +247,7 @@ fn heirs(program: &Program, lives: &[Life]) -> Vec<(BufferId, BufferId)> {
                 old != new
                     && !writes.contains(old)
                     && life[*old].is_some_and(|(_, last)| last == now)
-                    && program.buffers[*old].ty.bytes() == program.buffers[*new].ty.bytes()
-                    && program.buffers[*old].ty.dtype.bytes() == program.buffers[*new].ty.dtype.bytes()
+                    && same_layout(&program.buffers[*old], &program.buffers[*new])
                     && same_element_only(nest, *new, *old)
             });
             if let Some(index) = found {
@@ -257,6 +256,11 @@ fn heirs(program: &Program, lives: &[Life]) -> Vec<(BufferId, BufferId)> {
         }
     });
     pairs
+}
+
+/// Whether each element of one buffer lies where that of the other does.
+pub(super) fn same_layout(a: &Buffer, b: &Buffer) -> bool {
+    a.bytes() == b.bytes() && a.ty.dtype.bytes() == b.ty.dtype.bytes() && a.packed == b.packed
 }
 
 /// Calls `see` for every leaf step with its moment.

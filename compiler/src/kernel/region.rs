@@ -135,12 +135,7 @@ impl<'a> Builder<'a> {
 
     /// A new buffer in between.
     pub fn temporary(&mut self, ty: TensorType) -> BufferId {
-        self.program.buffers.push(Buffer {
-            name: String::new(),
-            ty,
-            role: BufferRole::Temporary,
-            place: Place::Unplanned,
-        })
+        self.program.buffers.push(Buffer::temporary(ty))
     }
 
     /// Writes a node to a buffer.
@@ -167,7 +162,7 @@ impl<'a> Builder<'a> {
                     .map(|operand| Ok((self.materialise(*operand)?, self.region.tensor(*operand).clone())))
                     .collect();
                 let mut call = Call { op: op.clone(), operands: operands?, result: buffer, memory: None };
-                let bytes = call.routine().room.call;
+                let bytes = call.routine(self.program).room.call;
                 call.memory = (bytes > 0).then(|| self.temporary(TensorType::new(Dtype::U32, [bytes.div_ceil(4)])));
                 self.steps.push(Step::Call(call));
                 Ok(())
@@ -352,8 +347,12 @@ impl<'a> Builder<'a> {
 
 /// A nest that copies a whole buffer.
 pub fn copy(from: BufferId, to: BufferId, ty: &TensorType) -> Nest {
-    let mut stage = Stage { inner: vec![ty.elements()], ..Stage::default() };
-    push_copy(&mut stage, (from, AffineMap::axis(0, 1)), (to, AffineMap::axis(0, 1)), ty.dtype);
+    // By places of the first axis, which are rows where bits are packed.
+    let rows = ty.shape.first().copied().unwrap_or(1);
+    let inner = vec![rows, ty.elements() / rows.max(1)];
+    let map = AffineMap { offset: 0, strides: views::row_major(&inner) };
+    let mut stage = Stage { inner, ..Stage::default() };
+    push_copy(&mut stage, (from, map.clone()), (to, map), ty.dtype);
     Nest { name: "copy".to_owned(), outer: vec![], stages: vec![stage], scratch_bytes: 0 }
 }
 
@@ -385,6 +384,7 @@ pub fn main(graph: &Graph, program: &mut Program) -> Result<Vec<(BufferId, Buffe
             ty: ty.clone(),
             role: role_of(*role),
             place: Place::Unplanned,
+            packed: None,
         }));
     }
     let mut builder = Builder::new(graph, program, graph.main_id(), &inputs);

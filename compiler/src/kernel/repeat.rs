@@ -5,7 +5,7 @@
 //! Leaves out: carries that the body could write in place (`in_place`).
 
 use super::in_place::sliced;
-use super::ir::{Buffer, BufferId, BufferRole, Place, Repeat, Step};
+use super::ir::{Buffer, BufferId, Place, Repeat, Step};
 use super::region::{self, Builder};
 use crate::ir::graph::NodeId;
 use crate::ir::op::Op;
@@ -122,12 +122,8 @@ pub fn build(builder: &mut Builder<'_>, scan: NodeId) -> Result<(), String> {
 
 /// A buffer for one turn's slice of a whole.
 fn slice_of(builder: &mut Builder<'_>, whole: BufferId, ty: &TensorType) -> BufferId {
-    builder.program.buffers.push(Buffer {
-        name: String::new(),
-        ty: TensorType::new(ty.dtype, &ty.shape[1..]),
-        role: BufferRole::Temporary,
-        place: Place::Slice(whole),
-    })
+    let slice = Buffer::temporary(TensorType::new(ty.dtype, &ty.shape[1..]));
+    builder.program.buffers.push(Buffer { place: Place::Slice(whole), ..slice })
 }
 
 /// Lets steps use another buffer.

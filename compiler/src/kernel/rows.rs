@@ -9,7 +9,7 @@
 //! the next lies side by side. Random numbers come in the order of their tensor: a stage of its own draws those of all
 //! rows before the others.
 
-use super::ir::{AffineMap, Buffer, BufferId, BufferRole, Nest, Place, Program, Scalar, Stage, Store};
+use super::ir::{AffineMap, Buffer, BufferId, Nest, Place, Program, Scalar, Stage, Store};
 use super::views::row_major;
 use crate::ir::types::{Literal, TensorType};
 use std::collections::BTreeSet;
@@ -36,6 +36,10 @@ pub(super) fn gather(program: &mut Program, nest: &mut Nest) -> bool {
         stages => (nest.outer.last().copied(), stages.iter().map(places).max().unwrap_or(0)),
     };
     let (Some(rows), 1..=MOST_PLACES) = (rows, longest) else { return false };
+    // Workers would share the bytes of rows that are packed.
+    if nest.stages.iter().flat_map(|stage| &stage.stores).any(|store| program.buffers[store.buffer].packed.is_some()) {
+        return false;
+    }
     let most = MOST_ROWS.min(MOST_TOGETHER / longest);
     let Some(together) = (FEWEST_ROWS..=most).rev().find(|count| rows.is_multiple_of(*count)) else { return false };
     if let ([stage], []) = (nest.stages.as_mut_slice(), nest.outer.as_slice()) {
@@ -96,7 +100,7 @@ fn draw(program: &mut Program, stage: &mut Stage, outer: usize, scratch_bytes: &
         let bytes = ty.bytes().next_multiple_of(64);
         let at = Place::Scratch(*scratch_bytes);
         *scratch_bytes += bytes;
-        let buffer = program.buffers.push(Buffer { name: String::new(), ty, role: BufferRole::Temporary, place: at });
+        let buffer = program.buffers.push(Buffer { place: at, ..Buffer::temporary(ty) });
         let load = Scalar::Load { buffer, map: place.clone(), guards: vec![], otherwise: Literal::new(dtype, 0.0) };
         let mut own = Stage { inner: sizes.clone(), n_inside: 1, ..Stage::default() };
         let value = own.value(std::mem::replace(scalar, load), dtype);

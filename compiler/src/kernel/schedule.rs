@@ -67,7 +67,11 @@ fn schedule_nest(program: &mut Program, nest: &mut Nest) {
     let outer = nest.outer.len();
     for stage in &mut nest.stages {
         collapse(stage, outer);
-        stage.vector_axis = if gathered { Some(outer as u32) } else { vector_axis(stage, outer) };
+        stage.vector_axis = match bit_axis(program, stage) {
+            _ if gathered => Some(outer as u32),
+            None => vector_axis(stage, outer),
+            along_bits => along_bits,
+        };
         if let Some(axis) = stage.vector_axis
             && (axis as usize) < outer + stage.inner.len()
         {
@@ -117,6 +121,12 @@ fn collapse(stage: &mut Stage, outer: usize) {
             }
         }
     }
+}
+
+/// The axis along which a stage writes packed bits: workers do not share it bit by bit.
+fn bit_axis(program: &Program, stage: &Stage) -> Option<u32> {
+    let packed = stage.stores.iter().filter(|store| program.buffers[store.buffer].packed.is_some());
+    packed.flat_map(|store| store.map.within_words()).next().map(|axis| axis as u32)
 }
 
 /// The axis with unit stride in most accesses; none where there is no axis worth it.

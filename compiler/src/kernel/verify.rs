@@ -9,7 +9,9 @@
 use super::in_place::same_element_only;
 use super::ir::{
     AffineMap, BufferId, BufferRole, Call, Carried, Guard, March, Nest, Place, Product, Program, Scalar, Stage, Step,
+    WORD_BITS,
 };
+use super::library;
 use super::plan::{self, Life};
 use crate::ir::types::{Dtype, TensorType, Type};
 use std::collections::BTreeSet;
@@ -48,14 +50,23 @@ fn places(program: &Program) -> Result<(), String> {
         }
     }
     for (id, buffer) in &program.buffers {
+        if let Some(row) = buffer.packed
+            && (buffer.ty.dtype != Dtype::Bool
+                || row == 0
+                || !buffer.ty.elements().is_multiple_of(row)
+                || !matches!(buffer.place, Place::State(_) | Place::Workspace(_))
+                || buffer.role == BufferRole::Warning)
+        {
+            return Err(format!("{id} of type {} is packed in rows of {row} bits, and cannot be", buffer.ty));
+        }
         let (at, end) = match buffer.place {
             Place::Unplanned => return Err(format!("{id} has no place")),
             Place::State(at) => (at, program.state_bytes),
             Place::Workspace(at) => (at, program.workspace_bytes),
             Place::Scratch(_) | Place::Slice(_) | Place::Argument(_) => continue,
         };
-        if at % 64 != 0 || at.checked_add(buffer.ty.bytes()).is_none_or(|reached| reached > end) {
-            return Err(format!("{id} of {} bytes lies at {at} of {end}", buffer.ty.bytes()));
+        if at % 64 != 0 || at.checked_add(buffer.bytes()).is_none_or(|reached| reached > end) {
+            return Err(format!("{id} of {} bytes lies at {at} of {end}", buffer.bytes()));
         }
     }
     Ok(())
@@ -63,6 +74,7 @@ fn places(program: &Program) -> Result<(), String> {
 
 fn steps(program: &Program, list: &[Step], written: &mut BTreeSet<BufferId>) -> Result<(), String> {
     for step in list {
+        bytes_alone(program, step)?;
         match step {
             Step::Nest(nest) => {
                 self::nest(program, nest, written).map_err(|error| format!("nest {}: {error}", nest.name))?;
@@ -116,10 +128,34 @@ fn steps(program: &Program, list: &[Step], written: &mut BTreeSet<BufferId>) -> 
     Ok(())
 }
 
+/// Only nests and some routines know packed bits.
+fn bytes_alone(program: &Program, step: &Step) -> Result<(), String> {
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
+    match step {
+        Step::Nest(_) => return Ok(()),
+        // Its operands are looked at with their types, its body with its steps.
+        Step::Call(call) => writes.extend([call.result].into_iter().chain(call.memory)),
+        Step::Repeat(repeat) => {
+            let lists = [&repeat.sequences, &repeat.initial, &repeat.stacks, &repeat.advance];
+            reads.extend(lists.into_iter().flatten().flat_map(|(from, to)| [*from, *to]));
+        }
+        Step::Product(_) | Step::March(_) => step.collect(&mut reads, &mut writes),
+    }
+    match reads.into_iter().chain(writes).find(|buffer| program.buffers[*buffer].packed.is_some()) {
+        Some(buffer) => Err(format!("the packed bits {buffer} in a step that takes none")),
+        None => Ok(()),
+    }
+}
+
 fn call(program: &Program, call: &Call, written: &BTreeSet<BufferId>) -> Result<(), String> {
     for (buffer, ty) in &call.operands {
         is_written(program, *buffer, written)?;
         holds(program, *buffer, ty)?;
+        if let Some(row) = program.buffers[*buffer].packed
+            && (!library::reads_packed_bits(&call.op) || ty.shape.last() != Some(&row))
+        {
+            return Err(format!("{buffer} has packed rows of {row} bits, which the routine does not read"));
+        }
         if *buffer == call.result {
             return Err(format!("it reads and writes {buffer}"));
         }
@@ -130,7 +166,7 @@ fn call(program: &Program, call: &Call, written: &BTreeSet<BufferId>) -> Result<
         Type::Tuple(_) => return Err("its result is a tuple".to_string()),
     }
     let (needed, given) =
-        (call.routine().room.call, call.memory.map_or(0, |memory| program.buffers[memory].ty.bytes()));
+        (call.routine(program).room.call, call.memory.map_or(0, |memory| program.buffers[memory].bytes()));
     if given < needed {
         return Err(format!("its routine works in {needed} bytes and gets {given}"));
     }
@@ -189,7 +225,8 @@ fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Res
         }
         scalars(program, stage, &sizes, &[], written)?;
         for store in &stage.stores {
-            let ty = &program.buffers[store.buffer].ty;
+            let entry = &program.buffers[store.buffer];
+            let ty = &entry.ty;
             if stage.dtype(store.value) != ty.dtype {
                 return Err(format!("{} of type {ty} gets a {}", store.buffer, stage.dtype(store.value)));
             }
@@ -197,7 +234,7 @@ fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Res
                 continue;
             }
             let (low, high) = range(&store.map, &sizes)?;
-            if low < 0 || high >= ty.elements() as i64 {
+            if low < 0 || high >= entry.extent() as i64 {
                 return Err(format!("a store to {} of type {ty} reaches from {low} to {high}", store.buffer));
             }
             if !stage.reductions.is_empty()
@@ -206,9 +243,11 @@ fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Res
             {
                 return Err(format!("a store to {} inside a reduction", store.buffer));
             }
-            let entry = &program.buffers[store.buffer];
+            if entry.packed.is_some() && !bits_apart(nest, stage, &store.map) {
+                return Err(format!("workers share the bytes of the packed bits {}", store.buffer));
+            }
             if let Place::Scratch(at) = entry.place
-                && (at.checked_add(entry.ty.bytes()).is_none_or(|end| end > nest.scratch_bytes)
+                && (at.checked_add(entry.bytes()).is_none_or(|end| end > nest.scratch_bytes)
                     || store.map.strides[..nest.outer.len()].iter().any(|stride| *stride != 0))
             {
                 return Err(format!("{} leaves the scratch", store.buffer));
@@ -217,6 +256,18 @@ fn nest(program: &Program, nest: &Nest, written: &mut BTreeSet<BufferId>) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether all bits of a byte are written by one worker: those that workers share are whole words, or places of the vector axis,
+/// of which they take many at a time.
+fn bits_apart(nest: &Nest, stage: &Stage, map: &AffineMap) -> bool {
+    let inner = nest.outer.len()..nest.outer.len() + stage.inner.len();
+    map.offset % WORD_BITS as i64 == 0
+        && match map.within_words()[..] {
+            [] => true,
+            [axis] => inner.contains(&axis) && map.strides[axis] == 1 && stage.vector_axis == Some(axis as u32),
+            _ => false,
+        }
 }
 
 fn march(program: &Program, march: &March, written: &BTreeSet<BufferId>) -> Result<(), String> {
@@ -280,6 +331,9 @@ fn scalars(
         }
         for buffer in scalar.buffers() {
             is_written(program, buffer, written)?;
+            if program.buffers[buffer].packed.is_some() && !matches!(scalar, Scalar::Load { .. }) {
+                return Err(format!("{id} takes the packed bits {buffer} for bytes"));
+            }
         }
         let dtype = stage.dtype(id);
         let expected = match scalar {
@@ -329,7 +383,7 @@ fn scalars(
         }
         let (buffer, inside) = match scalar {
             Scalar::Load { buffer, map, guards, .. } => {
-                let elements = program.buffers[*buffer].ty.elements() as i64;
+                let elements = program.buffers[*buffer].extent() as i64;
                 (*buffer, stays_inside(map, guards, &reached, elements)?)
             }
             Scalar::Gather { buffer, rows, row_stride, map, .. } => {
@@ -452,7 +506,7 @@ fn product(program: &Program, product: &Product) -> Result<(), String> {
 fn lives(program: &Program) -> Result<(), String> {
     let lives = plan::lives(program);
     let bytes = |life: &Life| match program.buffers[life.buffer].place {
-        Place::Workspace(at) => Some((at, at + program.buffers[life.buffer].ty.bytes())),
+        Place::Workspace(at) => Some((at, at + program.buffers[life.buffer].bytes())),
         _ => None,
     };
     for (index, a) in lives.iter().enumerate() {
@@ -463,7 +517,8 @@ fn lives(program: &Program) -> Result<(), String> {
                 continue;
             }
             let (old, new) = if a.last == b.first { (a, b) } else { (b, a) };
-            let takes_over = old.last == new.first && x == y && is_heir(program, new.buffer, old.buffer);
+            let same = plan::same_layout(&program.buffers[old.buffer], &program.buffers[new.buffer]);
+            let takes_over = old.last == new.first && x == y && same && is_heir(program, new.buffer, old.buffer);
             if !takes_over {
                 return Err(format!("{} and {} share bytes while both are alive", a.buffer, b.buffer));
             }

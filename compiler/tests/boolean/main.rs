@@ -4,5 +4,6 @@
 mod golden;
 mod layers;
 mod logic;
+mod packing;
 mod products;
 mod training;

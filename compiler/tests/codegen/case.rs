@@ -46,7 +46,7 @@ impl Case {
         let place = Place::Workspace(self.program.workspace_bytes);
         self.program.workspace_bytes += ty.bytes().next_multiple_of(64);
         assert!(self.program.workspace_bytes <= 1 << 20);
-        self.program.buffers.push(Buffer { name: String::new(), ty, role: BufferRole::Output, place })
+        self.program.buffers.push(Buffer { role: BufferRole::Output, place, ..Buffer::temporary(ty) })
     }
 
     pub fn offset(&self, buffer: BufferId) -> (usize, usize) {

@@ -4,7 +4,7 @@
 //! Guarantees: the same counts from every instruction set.
 //! Leaves out: counts of 2^31 and more.
 
-use super::pack::{WORD, pack_row};
+use super::pack::{Rows, WORD, last_word, pack_row};
 use crate::engine::Engine;
 use crate::pool::Context;
 use crate::room::Room;
@@ -51,22 +51,23 @@ const ROWS: usize = 4;
 /// Rows of the first factor of one job.
 const JOB_ROWS: usize = 1024;
 
-/// What [`count`] needs: packed rows of x for all, and a panel of rows of w for each worker.
-pub fn count_room(rows: u64, inner: u64) -> Room {
+/// What [`count`] needs: packed rows of x for all, unless they are packed already, and a panel of rows of w for each worker.
+pub fn count_room(rows: u64, inner: u64, x_is_packed: bool) -> Room {
     let words = inner.div_ceil(WORD as u64);
-    Room { call: 8 * rows * words, worker: 8 * words * PANEL as u64, packing: 0 }
+    let call = if x_is_packed { 0 } else { 8 * rows * words };
+    Room { call, worker: 8 * words * PANEL as u64, packing: 0 }
 }
 
 /// result[r, c] = how often the gate is true of x[r, i] and w[c, i], for i in 0..inner.
 ///
 /// # Safety
-/// `rows * inner` bytes at `x`, `columns * inner` at `w`, `rows * columns` places at `result`, and at `packed` the memory
+/// `rows` rows of `inner` bits at `x`, `columns` of them at `w`, `rows * columns` places at `result`, and at `packed` the memory
 /// for the call of [`count_room`], whose scratch the workers have.
 pub unsafe fn count(
     context: &Context,
     gate: Gate,
     (rows, columns, inner): (usize, usize, usize),
-    (x, w): (*const u8, *const u8),
+    (x, w): (Rows, Rows),
     result: *mut i32,
     packed: *mut u64,
 ) {
@@ -74,14 +75,16 @@ pub unsafe fn count(
     unsafe { count_on(Code::best(), context, gate, (rows, columns, inner), (x, w), result, packed) }
 }
 
+/// The same by code of one's choice, for comparisons.
+///
 /// # Safety
 /// As for [`count`], and the machine can run the code.
-pub(super) unsafe fn count_on(
+pub unsafe fn count_on(
     code: Code,
     context: &Context,
     gate: Gate,
     (rows, columns, inner): (usize, usize, usize),
-    (x, w): (*const u8, *const u8),
+    (x, w): (Rows, Rows),
     result: *mut i32,
     packed: *mut u64,
 ) {
@@ -89,23 +92,18 @@ pub(super) unsafe fn count_on(
         return;
     }
     let words = inner.div_ceil(WORD);
-    debug_assert!(count_room(rows as u64, inner as u64).worker <= context.scratch_bytes() as u64);
-    let (x, w, result) = (Shared(x.cast_mut()), Shared(w.cast_mut()), Shared(result));
-    let target = Shared(packed);
-    // Rows of no bits fill no word, and need no memory.
-    let packed_rows = if words == 0 { 0 } else { rows };
-    context.parallel(packed_rows as u64, 256, &|begin, end, _| {
-        for row in begin as usize..end as usize {
-            // SAFETY: one row of x, and its words, which are those of no other job.
-            let (from, to) = unsafe {
-                (
-                    std::slice::from_raw_parts(x.at(row * inner), inner),
-                    std::slice::from_raw_parts_mut(target.at(row * words), words),
-                )
-            };
-            pack_row(from, to, 1);
+    debug_assert!(count_room(rows as u64, inner as u64, true).worker <= context.scratch_bytes() as u64);
+    let result = Shared(result);
+    let target = Shared(match x {
+        Rows::Words(words) => words.cast_mut(),
+        Rows::Bytes(x) => {
+            // SAFETY: the caller's promise.
+            unsafe { pack_rows(context, (rows, inner), x, packed) };
+            packed
         }
     });
+    let (w, row_bytes, w_is_packed) = w.layout(inner);
+    let w = Shared(w.cast_mut());
     let (panels, parts) = (columns.div_ceil(PANEL), rows.div_ceil(JOB_ROWS));
     context.parallel((panels * parts) as u64, 1, &|begin, end, scratch| {
         for job in begin as usize..end as usize {
@@ -117,15 +115,24 @@ pub(super) unsafe fn count_on(
                 std::slice::from_raw_parts_mut(scratch.cast::<u64>(), words * PANEL)
             };
             for column in 0..if words == 0 { 0 } else { width } {
-                // SAFETY: one row of w.
-                let from = unsafe { std::slice::from_raw_parts(w.at((first + column) * inner), inner) };
-                pack_row(from, &mut panel[column..], PANEL);
+                let row = w.at((first + column) * row_bytes);
+                if w_is_packed {
+                    // SAFETY: the words of one row of w.
+                    let from = unsafe { std::slice::from_raw_parts(row.cast::<u64>(), words) };
+                    from.iter().enumerate().for_each(|(word, bits)| panel[word * PANEL + column] = *bits);
+                    panel[(words - 1) * PANEL + column] &= last_word(inner);
+                } else {
+                    // SAFETY: the bytes of one row of w.
+                    let from = unsafe { std::slice::from_raw_parts(row, inner) };
+                    pack_row(from, &mut panel[column..], PANEL);
+                }
             }
             let tile = Tile {
                 gate,
                 inner: inner as i32,
                 x: target.at(row * words),
                 words,
+                last: last_word(inner),
                 rows: JOB_ROWS.min(rows - row),
                 panel: panel.as_ptr(),
                 width,
@@ -138,6 +145,29 @@ pub(super) unsafe fn count_on(
     });
 }
 
+/// Packs rows that come as bytes.
+///
+/// # Safety
+/// `rows * inner` bytes at `x`, and the words of so many rows at `packed`.
+unsafe fn pack_rows(context: &Context, (rows, inner): (usize, usize), x: *const u8, packed: *mut u64) {
+    let words = inner.div_ceil(WORD);
+    let (x, packed) = (Shared(x.cast_mut()), Shared(packed));
+    // Rows of no bits fill no word, and need no memory.
+    let rows = if words == 0 { 0 } else { rows };
+    context.parallel(rows as u64, 256, &|begin, end, _| {
+        for row in begin as usize..end as usize {
+            // SAFETY: one row of x, and its words, which are those of no other job.
+            let (from, to) = unsafe {
+                (
+                    std::slice::from_raw_parts(x.at(row * inner), inner),
+                    std::slice::from_raw_parts_mut(packed.at(row * words), words),
+                )
+            };
+            pack_row(from, to, 1);
+        }
+    });
+}
+
 /// The rows of one job against one panel.
 pub(super) struct Tile {
     gate: Gate,
@@ -145,6 +175,8 @@ pub(super) struct Tile {
     /// `rows` rows of `words` words without gaps.
     x: *const u64,
     words: usize,
+    /// The bits of the last word of a row.
+    last: u64,
     rows: usize,
     /// `words` times [`PANEL`] words, of which the first `width` are those of rows.
     panel: *const u64,
@@ -156,20 +188,23 @@ pub(super) struct Tile {
 
 /// The machine code of a count: that of an [`Engine`], and the one for machines that count the bits of vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub enum Code {
+    /// That of an engine.
     Engine(Engine),
+    /// AVX-512 with its population count of vectors.
     #[cfg(target_arch = "x86_64")]
     VectorPopcount,
 }
 
 impl Code {
-    pub(super) fn best() -> Code {
+    /// The best of this machine.
+    pub fn best() -> Code {
         static BEST: OnceLock<Code> = OnceLock::new();
         *BEST.get_or_init(|| Code::available().pop().unwrap_or(Code::Engine(Engine::Portable)))
     }
 
     /// Those of this machine, worst first.
-    pub(super) fn available() -> Vec<Code> {
+    pub fn available() -> Vec<Code> {
         let mut available: Vec<Code> = Engine::available().into_iter().map(Code::Engine).collect();
         #[cfg(target_arch = "x86_64")]
         if available.contains(&Code::Engine(Engine::Avx512)) && is_x86_feature_detected!("avx512vpopcntdq") {
@@ -253,9 +288,10 @@ impl Tile {
         for word in 0..self.words {
             // SAFETY: inside the panel.
             let line = unsafe { self.panel.add(word * PANEL).cast::<[u64; PANEL]>().read() };
+            let kept = if word + 1 == self.words { self.last } else { u64::MAX };
             for (place, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: inside the rows.
-                let x = unsafe { *self.x.add((row + place) * self.words + word) };
+                let x = unsafe { *self.x.add((row + place) * self.words + word) } & kept;
                 for lane in 0..PANEL {
                     // Wrapping, so that no check stands in the way of vectors.
                     sums[lane] = sums[lane].wrapping_add(u64::from(gate(x, line[lane]).count_ones()));

@@ -5,6 +5,7 @@
 //! sum is added depends on the shape and the machine's instruction set and caches alone.
 //! Leaves out: a product with fewer operations than that of numbers: with a real factor there is none.
 
+use super::pack::Rows;
 use crate::engine::for_engines;
 use crate::pool::Context;
 use crate::product::{Element, packing_bytes};
@@ -13,7 +14,7 @@ use crate::shared::Shared;
 
 /// Rows of bits in one block: so many terms of a sum are added at a time.
 const BLOCK_ROWS: usize = 1024;
-/// Columns of bits in one block.
+/// Columns of bits in one block: whole bytes of packed bits.
 const BLOCK_COLUMNS: usize = 240;
 
 /// What [`matmul`] needs for numbers of so many bytes: a block of numbers for each worker.
@@ -32,10 +33,16 @@ pub trait Number: Element {
     /// # Safety
     /// `count` bytes, and places.
     unsafe fn decode(bits: *const u8, count: usize, on: Self, off: Self, to: *mut Self);
+
+    /// The same of packed bits, eight to a byte.
+    ///
+    /// # Safety
+    /// As many bytes as hold `count` bits, and places.
+    unsafe fn decode_packed(bits: *const u8, count: usize, on: Self, off: Self, to: *mut Self);
 }
 
 macro_rules! number {
-    ($type:ty, $decode:ident $decode_on:ident) => {
+    ($type:ty, $decode:ident $decode_on:ident, $decode_packed:ident $decode_packed_on:ident) => {
         for_engines! {
             /// [`Number::decode`]
             ///
@@ -48,6 +55,24 @@ macro_rules! number {
             }
         }
 
+        for_engines! {
+            /// [`Number::decode_packed`]
+            ///
+            /// # Safety
+            /// As there.
+            unsafe fn $decode_packed(bits: *const u8, count: usize, on: $type, off: $type, to: *mut $type) = $decode_packed_on {
+                for byte in 0..count / 8 {
+                    let eight = *bits.add(byte);
+                    for bit in 0..8 {
+                        *to.add(8 * byte + bit) = if eight & 1 << bit == 0 { off } else { on };
+                    }
+                }
+                for place in count / 8 * 8..count {
+                    *to.add(place) = if *bits.add(place / 8) >> (place % 8) & 1 == 0 { off } else { on };
+                }
+            }
+        }
+
         impl Number for $type {
             fn of(value: i64) -> $type {
                 value as $type
@@ -56,30 +81,36 @@ macro_rules! number {
                 // SAFETY: the caller's promise.
                 unsafe { $decode(bits, count, on, off, to) }
             }
+            unsafe fn decode_packed(bits: *const u8, count: usize, on: $type, off: $type, to: *mut $type) {
+                // SAFETY: the caller's promise.
+                unsafe { $decode_packed(bits, count, on, off, to) }
+            }
         }
     };
 }
 
-number!(f32, decode_f32 decode_f32_on);
-number!(f64, decode_f64 decode_f64_on);
+number!(f32, decode_f32 decode_f32_on, decode_packed_f32 decode_packed_f32_on);
+number!(f64, decode_f64 decode_f64_on, decode_packed_f64 decode_packed_f64_on);
 
 /// result[r, c] = sum over i of z[r, i] times (`on` where bits[i, c] is true, else `off`).
 ///
 /// # Safety
-/// `rows * inner` numbers at `z`, `inner * columns` bytes at `bits`, `rows * columns` places at `result`; the workers have
+/// `rows * inner` numbers at `z`, `inner` rows of `columns` bits at `bits`, `rows * columns` places at `result`; the workers have
 /// the scratch of [`matmul_room`].
 pub unsafe fn matmul<T: Number>(
     context: &Context,
     (rows, columns, inner): (usize, usize, usize),
     (on, off): (T, T),
     z: *const T,
-    bits: *const u8,
+    bits: Rows,
     result: *mut T,
 ) {
     if rows == 0 || columns == 0 {
         return;
     }
-    let (z, bits, result) = (Shared(z.cast_mut()), Shared(bits.cast_mut()), Shared(result));
+    let (z, result) = (Shared(z.cast_mut()), Shared(result));
+    let (bits, row_bytes, is_packed) = bits.layout(columns);
+    let bits = Shared(bits.cast_mut());
     let needed = matmul_room(rows as u64, columns as u64, inner as u64, size_of::<T>() as u64);
     debug_assert!(needed.worker <= context.scratch_bytes() as u64);
     context.parallel(columns.div_ceil(BLOCK_COLUMNS) as u64, 1, &|begin, end, scratch| {
@@ -94,7 +125,12 @@ pub unsafe fn matmul<T: Number>(
                 for row in 0..depth {
                     // SAFETY: a part of one row of the bits; the scratch has room for `depth` rows of `width`.
                     unsafe {
-                        T::decode(bits.at((done + row) * columns + first), width, on, off, decoded.add(row * width));
+                        let (row_of_bits, to) = (bits.at((done + row) * row_bytes), decoded.add(row * width));
+                        if is_packed {
+                            T::decode_packed(row_of_bits.add(first / 8), width, on, off, to);
+                        } else {
+                            T::decode(row_of_bits.add(first), width, on, off, to);
+                        }
                     }
                 }
                 // SAFETY: z has `rows` rows of which this reads a part, the block is as written above, and the columns of

@@ -324,7 +324,7 @@ impl Code<'_> {
         let offset = emitter.times(lane, dtype.bytes() as i64);
         let begin = emitter.builder.ins().iadd(scratch, offset);
         let row = emitter.plus(begin, (row * ROW_BYTES) as i64);
-        Access { row, stride: 1, dtype, condition: None, guards: Vec::new(), outside: None }
+        Access { row, stride: 1, dtype, condition: None, guards: Vec::new(), outside: None, bits: None }
     }
 
     /// The row of a carry at a place of the group.
@@ -385,7 +385,7 @@ impl Code<'_> {
             let row = emitter.address(store.buffer, &store.map, &axes, None);
             let dtype = dtype(&self.march.stage, store.value);
             let stride = store.map.strides[1];
-            let access = Access { row, stride, dtype, condition: None, guards: Vec::new(), outside: None };
+            let access = Access { row, stride, dtype, condition: None, guards: Vec::new(), outside: None, bits: None };
             access.write(emitter, known(values, store.value), zero, 0, lanes);
         }
     }
@@ -418,7 +418,7 @@ fn vector(
             let dtype = dtype(stage, id);
             let stride = map.strides[1];
             let zero = emitter.integer(0);
-            let access = Access { row, stride, dtype, condition: None, guards: Vec::new(), outside: None };
+            let access = Access { row, stride, dtype, condition: None, guards: Vec::new(), outside: None, bits: None };
             access.read(emitter, zero, 0, lanes)
         }
         Scalar::Index { map, dtype } => {

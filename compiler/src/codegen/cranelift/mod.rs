@@ -5,6 +5,7 @@
 //! Leaves out: products, heavy functions, random numbers and library operations, which are calls of `bpc_runtime::abi`.
 
 mod arithmetic;
+mod bits;
 mod emitter;
 mod kernel;
 mod march;

@@ -81,8 +81,13 @@ pub(super) fn store(
     values: &SecondaryMap<ValueId, Option<Value>>,
 ) {
     for store in &stage.stores {
-        let address = emitter.address(store.buffer, &store.map, axes, None);
         let value = values[store.value].expect("bug in bpc: a store of a scalar from elsewhere");
+        if emitter.program.buffers[store.buffer].packed.is_some() {
+            let (base, index) = (emitter.base(store.buffer), emitter.affine(&store.map, axes, None));
+            emitter.store_bit(value, base, index);
+            continue;
+        }
+        let address = emitter.address(store.buffer, &store.map, axes, None);
         emitter.store(value, address, 0);
     }
 }
@@ -204,8 +209,13 @@ pub(super) fn scalar(
             emitter.cast(index, Dtype::I64, *dtype, 1)
         }
         Scalar::Load { buffer, map, guards, otherwise } => {
-            let address = emitter.address(*buffer, map, axes, None);
             let inside = inside(emitter, guards, axes);
+            if emitter.program.buffers[*buffer].packed.is_some() {
+                let (base, index) = (emitter.base(*buffer), emitter.affine(map, axes, None));
+                let otherwise = inside.map(|inside| (inside, emitter.literal(*otherwise)));
+                return emitter.load_bit(base, index, otherwise);
+            }
+            let address = emitter.address(*buffer, map, axes, None);
             load(emitter, otherwise.dtype, address, inside, *otherwise)
         }
         Scalar::Gather { buffer, index, rows, row_stride, map } => {

@@ -143,7 +143,7 @@ impl Main<'_, '_> {
     }
 
     fn call(&mut self, call: &Call) {
-        let Routine { symbol, sizes, .. } = call.routine();
+        let Routine { symbol, sizes, .. } = call.routine(self.emitter.program);
         let emitter = &mut self.emitter;
         let bytes = 8 * (sizes.len() + call.operands.len() + 2) as u32;
         let arguments = emitter.slot("call", bytes);

@@ -7,6 +7,7 @@
 //! automatic differentiation that leaves out zero cotangents.
 
 mod arithmetic;
+mod bits;
 mod products;
 mod reductions;
 mod segments;
@@ -36,8 +37,15 @@ pub struct Rule {
 
 /// All rules, in the order in which they are tried.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    let tables =
-        [arithmetic::RULES, views::RULES, reductions::RULES, products::RULES, transforms::RULES, segments::RULES];
+    let tables = [
+        arithmetic::RULES,
+        views::RULES,
+        reductions::RULES,
+        products::RULES,
+        transforms::RULES,
+        segments::RULES,
+        bits::RULES,
+    ];
     tables.into_iter().flatten()
 }
 

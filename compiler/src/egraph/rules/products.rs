@@ -261,7 +261,7 @@ fn is_transpose(op: &Op) -> bool {
 }
 
 /// The classes whose transpose a class is.
-fn transposed(m: &Match, class: Id) -> Vec<Id> {
+pub(super) fn transposed(m: &Match, class: Id) -> Vec<Id> {
     m.terms(class).filter(|(op, _)| is_transpose(op)).map(|(_, operands)| operands[0]).collect()
 }
 

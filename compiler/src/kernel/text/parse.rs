@@ -108,6 +108,11 @@ impl Cursor {
             return self.error(start, "expected parameter, state, data, output or temporary");
         };
         let name = if matches!(self.next().token, Token::Text(_)) { self.text()? } else { String::new() };
+        let start = self.position;
+        let packed = if self.take_word("packed") { Some(self.number("the bits of a row")?) } else { None };
+        if packed.is_some_and(|row| ty.dtype != Dtype::Bool || row == 0 || ty.elements() % row != 0) {
+            return self.error(start, format!("{ty} has no such rows of bits"));
+        }
         self.expect_word("at", "")?;
         let start = self.position;
         let block = self.word("a place")?;
@@ -125,7 +130,7 @@ impl Cursor {
             }
             _ => return self.error(start, "expected state, argument, workspace, scratch, slice or nowhere"),
         };
-        Ok(Buffer { name, ty, role, place })
+        Ok(Buffer { name, ty, role, place, packed })
     }
 
     /// ` + 64`

@@ -25,7 +25,8 @@ pub fn print(program: &Program) -> String {
             Place::Slice(whole) => format!("slice of {whole}"),
         };
         let name = if buffer.name.is_empty() { String::new() } else { format!(" {}", quote(&buffer.name)) };
-        let _ = writeln!(text, "{id} : {} {role}{name} at {place}", buffer.ty);
+        let packed = buffer.packed.map_or_else(String::new, |row| format!(" packed {row}"));
+        let _ = writeln!(text, "{id} : {} {role}{name}{packed} at {place}", buffer.ty);
     }
     steps(&mut text, &program.steps, 0);
     text

@@ -23,6 +23,17 @@ pub(in crate::codegen::cranelift) struct Access {
     pub(in crate::codegen::cranelift) guards: Vec<(Value, i64, Value)>,
     /// Where to read instead: 16 bytes of what stands outside.
     pub(in crate::codegen::cranelift) outside: Option<Value>,
+    /// Of packed bits; then `row` is where the buffer begins.
+    pub(in crate::codegen::cranelift) bits: Option<Bits>,
+}
+
+/// Where the packed bits of a run lie.
+#[derive(Clone, Copy)]
+pub(in crate::codegen::cranelift) struct Bits {
+    /// The number of the first one in the buffer.
+    pub(in crate::codegen::cranelift) first: Value,
+    /// Whether it is a multiple of the lanes of a vector.
+    pub(in crate::codegen::cranelift) aligned: bool,
 }
 
 impl Access {
@@ -52,6 +63,13 @@ impl Access {
     ) -> Value {
         if lanes == 1 {
             return self.read_element(emitter, at, extra);
+        }
+        if let Some(bits) = self.bits {
+            if self.stride != 1 || !bits.aligned || self.outside.is_some() {
+                return self.read_lanes(emitter, at, extra, lanes);
+            }
+            let index = self.bit_index(emitter, bits, at, extra);
+            return emitter.load_bits(self.row, index, lanes);
         }
         if self.stride != 1 {
             return self.read_lanes(emitter, at, extra, lanes);
@@ -92,12 +110,27 @@ impl Access {
     }
 
     fn read_element(&self, emitter: &mut Emitter<'_, '_>, at: Value, extra: i64) -> Value {
+        if let Some(bits) = self.bits {
+            let index = self.bit_index(emitter, bits, at, extra);
+            let otherwise = self.outside.map(|outside| {
+                let holds = self.holds(emitter, at, extra);
+                (holds, emitter.load(types::I8, outside, 0))
+            });
+            return emitter.load_bit(self.row, index, otherwise);
+        }
         let mut address = self.element_address(emitter, at, extra);
         if let Some(outside) = self.outside {
             let holds = self.holds(emitter, at, extra);
             address = emitter.builder.ins().select(holds, address, outside);
         }
         emitter.load(element_type(self.dtype), address, 0)
+    }
+
+    /// The number of bit `at + extra` of the run.
+    fn bit_index(&self, emitter: &mut Emitter<'_, '_>, bits: Bits, at: Value, extra: i64) -> Value {
+        let offset = emitter.times(at, self.stride);
+        let index = emitter.builder.ins().iadd(bits.first, offset);
+        emitter.plus(index, extra * self.stride)
     }
 
     /// Whether element `at + extra` is inside.
@@ -122,6 +155,19 @@ impl Access {
         extra: i64,
         lanes: u32,
     ) {
+        if let Some(bits) = self.bits {
+            if lanes > 1 && self.stride == 1 && bits.aligned {
+                let index = self.bit_index(emitter, bits, at, extra);
+                return emitter.store_bits(value, self.row, index, lanes);
+            }
+            let bytes = if lanes > 1 { narrow(emitter, value, lanes) } else { value };
+            for lane in 0..lanes as u8 {
+                let bit = if lanes > 1 { emitter.builder.ins().extractlane(bytes, lane) } else { bytes };
+                let index = self.bit_index(emitter, bits, at, extra + i64::from(lane));
+                emitter.store_bit(bit, self.row, index);
+            }
+            return;
+        }
         let address = self.element_address(emitter, at, extra);
         let value = if self.dtype == Dtype::Bool && lanes > 1 { narrow(emitter, value, lanes) } else { value };
         let ty = emitter.builder.func.dfg.value_type(value);

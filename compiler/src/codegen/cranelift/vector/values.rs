@@ -6,7 +6,7 @@
 //! Leaves out: how vectors are read and written (`access`), arithmetic (`arithmetic`).
 
 use super::Run;
-use super::access::{Access, collect, outside, progression};
+use super::access::{Access, Bits, collect, outside, progression};
 use crate::codegen::cranelift::arithmetic::lane_type;
 use crate::codegen::cranelift::emitter::Emitter;
 use crate::codegen::cranelift::plan::reads;
@@ -52,8 +52,17 @@ impl Run<'_> {
         guards: &[Guard],
     ) -> Access {
         let axis = self.plan.axis;
-        let row = emitter.address(buffer, map, &self.axes, None);
-        let dtype = emitter.program.buffers[buffer].ty.dtype;
+        let entry = &emitter.program.buffers[buffer];
+        let (dtype, is_packed) = (entry.ty.dtype, entry.packed.is_some());
+        let (row, bits) = if is_packed {
+            let lanes = i64::from(self.plan.lanes);
+            let others = map.strides.iter().enumerate().filter(|(other, _)| *other != axis).map(|(_, stride)| stride);
+            let aligned = others.chain([&map.offset]).all(|step| step % lanes == 0);
+            let first = emitter.affine(map, &self.axes, None);
+            (emitter.base(buffer), Some(Bits { first, aligned }))
+        } else {
+            (emitter.address(buffer, map, &self.axes, None), None)
+        };
         let (along, across): (Vec<_>, Vec<_>) = guards.iter().cloned().partition(|guard| guard.map.strides[axis] != 0);
         let condition = scalar::inside(emitter, &across, &self.axes);
         let mut along_axis = Vec::new();
@@ -63,7 +72,7 @@ impl Run<'_> {
             let size = emitter.integer(guard.high - guard.low);
             along_axis.push((first, guard.map.strides[axis], size));
         }
-        Access { row, stride: map.strides[axis], dtype, condition, guards: along_axis, outside: None }
+        Access { row, stride: map.strides[axis], dtype, condition, guards: along_axis, outside: None, bits }
     }
 
     /// The values of a piece at one vector or element.
