@@ -230,7 +230,11 @@ fn wrong_inputs_are_errors_that_name_them() {
     let shape = file("shape.json", r#"{"x": {"shape": [1, 2], "dtype": "float32", "data": [[1, 2]]}}"#);
     fails(1, &["run", &program, "--inputs", &shape], &["x", "f32[B]"]);
     let dtype = file("dtype.json", r#"{"x": {"shape": [2], "dtype": "int32", "data": [1, 2]}}"#);
-    fails(1, &["run", &program, "--inputs", &dtype], &["x", "i32[2]", "f32"]);
+    fails(
+        1,
+        &["run", &program, "--inputs", &dtype],
+        &["the input `x` is f32, and its data i32", "declare the input as i32", "f32(x)"],
+    );
     let name = file("name.json", r#"{"y": {"shape": [2], "dtype": "float32", "data": [1, 2]}}"#);
     fails(1, &["run", &program, "--inputs", &name], &["`y`", "it has: x"]);
     let none = file("none.json", "{}");
@@ -403,10 +407,23 @@ fn a_model_of_whole_batches_leaves_rows_out_and_says_so() {
     assert!(output.status.success() && notes.contains("2 of 6 rows of the training data"), "{notes}");
     assert!(!notes.contains("evaluation data"), "{notes}");
 
-    fails(1, &["train", &four_rows(&folder, 3, ")")], &["3 rows do not fill one batch of 4"]);
+    let rows = ["3 rows do not fill one batch of 4", "data csv", "asked for here"];
+    fails(1, &["train", &four_rows(&folder, 3, ")")], &rows);
+    let rows =
+        ["3 rows do not fill one batch of 4", "error[BP0313]", "|     ^^^^^^^ asked for here", "help: give more rows"];
+    fails(1, &["train", &four_rows(&folder, 3, ")\n    batch 4")], &rows);
+    fails(1, &["train", &four_rows(&folder, 3, ")\n    batch 4")], &["line.bp:", "batch 4"]);
     fails(1, &["train", &four_rows(&folder, 10, ", split = 0.7)")], &["3 rows do not fill one batch of 4"]);
-    fails(1, &["train", &four_rows(&folder, 10, ")\n    batch 5")], &["batches of 4 rows", "`batch` is 5"]);
-    fails(1, &["train", &four_rows(&folder, 8, ")"), "--batch", "8"], &["batches of 4 rows", "`batch` is 8"]);
+    fails(
+        1,
+        &["train", &four_rows(&folder, 10, ")\n    batch 5")],
+        &["batches of 4 rows", "`batch` is 5", "^^^^^^^ does not fit the model"],
+    );
+    fails(
+        1,
+        &["train", &four_rows(&folder, 8, ")"), "--batch", "8"],
+        &["batches of 4 rows", "`batch` is 8", "write `--batch 4`"],
+    );
 }
 
 #[test]

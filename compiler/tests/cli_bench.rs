@@ -110,11 +110,29 @@ fn a_killed_bench_leaves_no_held_process_behind() {
 }
 
 #[test]
-fn a_peer_that_dies_ends_the_others_too() {
+fn a_peer_that_dies_is_said_to_have_failed_and_the_bench_goes_on() {
+    // On one thread it dies when it is asked; on two it goes on, and is what counts.
     let folder = prepare("dies", r#"[ "$threads" = 1 ] && exit 3"#);
+    let json = folder.join("all.json");
+    let output = bench(&folder).arg("--json").arg(&json).output().unwrap();
+    let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && errors.contains("torch on 1: ended without an answer"), "{errors}");
+    assert!(table.contains(" 2.000 "), "{table}");
+    let all: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!((&all[0]["engines"][1]["threads"], &all[0]["lost"][0]["threads"]), (&2.into(), &1.into()), "{all}");
+    assert!(all[0]["lost"][0]["failed"].as_str().unwrap().contains("ended without an answer"), "{all}");
+    assert_eq!(alive(&folder), Vec::<String>::new());
+}
+
+#[test]
+fn a_peer_that_answers_nonsense_has_failed_in_its_row() {
+    let folder = prepare("nonsense", "echo nonsense; continue");
     let output = bench(&folder).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && errors.contains("torch: ended without an answer"), "{errors}");
+    let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("torch on 2: wrote `nonsense`, torch on 1: wrote `nonsense`"), "{errors}");
+    let row = table.lines().find(|line| line.trim_start().starts_with("small ")).unwrap();
+    assert_eq!(row.split_whitespace().last(), Some("failed"), "{table}");
     assert_eq!(alive(&folder), Vec::<String>::new());
 }
 
@@ -133,7 +151,7 @@ fn a_peer_that_gives_no_answer_is_late_and_the_bench_goes_on() {
     assert_eq!(row.split_whitespace().last(), Some("late"), "{table}");
     let all: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     assert_eq!(
-        (all[0]["engines"].as_array().unwrap().len(), all[0]["late"].as_array().unwrap().len()),
+        (all[0]["engines"].as_array().unwrap().len(), all[0]["lost"].as_array().unwrap().len()),
         (1, 2),
         "{all}"
     );

@@ -179,6 +179,11 @@ fn f(y) { y }
 }
 
 #[test]
+fn what_is_only_reported_is_no_value() {
+    insta::assert_snapshot!(said("model m { in x: f32[B]; out total = sum(x); out mean_of = total / B }\n"));
+}
+
+#[test]
 fn hints_for_common_slips() {
     insta::assert_snapshot!(said(
         "import nn

@@ -141,8 +141,8 @@ trait Source: Copy + fmt::Display {
     fn whole(self) -> Option<i64>;
 }
 
-macro_rules! whole_sources {
-    ($($type:ty),*) => {$(
+macro_rules! sources {
+    ($($type:ty, |$value:ident| $whole:expr;)*) => {$(
         impl Source for $type {
             const BYTES: usize = size_of::<$type>();
             fn read(bytes: &[u8]) -> Self {
@@ -155,35 +155,28 @@ macro_rules! whole_sources {
                 self as f64
             }
             fn whole(self) -> Option<i64> {
-                Some(i64::from(self))
+                let $value = self;
+                $whole
             }
         }
     )*};
 }
-whole_sources!(u8, i8, i16, i32, i64, u32);
+sources! {
+    u8, |value| Some(i64::from(value));
+    i8, |value| Some(i64::from(value));
+    i16, |value| Some(i64::from(value));
+    i32, |value| Some(i64::from(value));
+    i64, |value| Some(value);
+    u32, |value| Some(i64::from(value));
+    f32, |value| whole_of(f64::from(value));
+    f64, |value| whole_of(value);
+}
 
-macro_rules! float_sources {
-    ($($type:ty),*) => {$(
-        impl Source for $type {
-            const BYTES: usize = size_of::<$type>();
-            fn read(bytes: &[u8]) -> Self {
-                <$type>::from_le_bytes(bytes.try_into().expect("bug in bpc: element of another size"))
-            }
-            fn single(self) -> f32 {
-                self as f32
-            }
-            fn double(self) -> f64 {
-                f64::from(self)
-            }
-            fn whole(self) -> Option<i64> {
-                // 2^63 is the first whole number above the range; a float below it fits.
-                let limit = 9_223_372_036_854_775_808.0;
-                (self.fract() == 0.0 && self >= -limit && self < limit).then_some(self as i64)
-            }
-        }
-    )*};
+/// A float as a whole number, if it is one: 2^63 is the first that is too large.
+fn whole_of(value: f64) -> Option<i64> {
+    let limit = 9_223_372_036_854_775_808.0;
+    (value.fract() == 0.0 && value >= -limit && value < limit).then_some(value as i64)
 }
-float_sources!(f32, f64);
 
 /// A type that values are converted to.
 pub trait Target: Sized {

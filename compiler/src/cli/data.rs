@@ -11,7 +11,7 @@ use bpc::ir::types::TensorType;
 use bpc::lower::{BatchRows, Setting, SignatureDim, SignatureInput, Source, TrainBlock, train_block};
 use bpc_lang::diagnostics::{Diagnostic, Severity};
 use bpc_lang::tree::Span;
-use bpc_runtime::data::batches::{BatchSize, Plan};
+use bpc_runtime::data::batches::{BatchSize, Batches, Plan};
 use bpc_runtime::data::dataset::Dataset;
 use bpc_runtime::data::{self, SourceSpec, Split, WantedInput};
 use bpc_runtime::error::DataError;
@@ -30,6 +30,8 @@ pub struct Settings {
     pub steps: Option<u64>,
     /// Rows of a batch.
     pub batch: BatchSize,
+    /// Where the program says how many, else where it names the data.
+    batch_span: Span,
     /// Whether the model takes no other number of rows, so that a partial batch is left out.
     pub whole: bool,
     /// Seed of everything random.
@@ -79,6 +81,7 @@ pub fn settings(
         epochs: block.epochs,
         steps: block.steps,
         batch,
+        batch_span: block.batch.map_or(*source_span, |(_, span)| span),
         whole,
         seed: work.seed.or(block.seed).unwrap_or(0),
         shuffle: block.shuffle.unwrap_or(true),
@@ -128,8 +131,8 @@ pub fn input_types(model: &Model, program: &ProgramOptions) -> Result<BTreeMap<S
 /// `--set`.
 fn batch(model: &Model, block: &TrainBlock, rows: Option<u64>) -> Result<(BatchSize, bool), Failure> {
     let asked = match (rows, block.batch) {
-        (Some(rows), _) | (None, Some(BatchRows::Rows(rows))) => Some(BatchSize::Rows(rows)),
-        (None, Some(BatchRows::All)) => Some(BatchSize::All),
+        (Some(rows), _) | (None, Some((BatchRows::Rows(rows), _))) => Some(BatchSize::Rows(rows)),
+        (None, Some((BatchRows::All, _))) => Some(BatchSize::All),
         (None, None) => None,
     };
     let inputs = model.signature()?.inputs;
@@ -150,9 +153,14 @@ fn batch(model: &Model, block: &TrainBlock, rows: Option<u64>) -> Result<(BatchS
                 SignatureDim::Size(_) => "name its first dim (`B`) for batches of any size",
                 _ => "leave `--set` out",
             };
-            Err(wrong(format!(
-                "the input `{input}` takes batches of {size} rows, and `batch` is {asked}; write `batch {size}`, or {remedy}"
-            )))
+            let title = format!("the input `{input}` takes batches of {size} rows, and `batch` is {asked}");
+            match block.batch {
+                Some((_, span)) if rows.is_none() => {
+                    let diagnostic = Diagnostic::error("BP0312", title, span, "does not fit the model");
+                    Err(shown(model, diagnostic.with_help(format!("write `batch {size}`, or {remedy}"))))
+                }
+                _ => Err(wrong(format!("{title}; write `--batch {size}`, or {remedy}"))),
+            }
         }
     }
 }
@@ -168,9 +176,12 @@ fn size_of(model: &Model, dim: &SignatureDim) -> Option<u64> {
 
 /// Opens the data and fits it to the inputs of the model.
 pub fn open(model: &Model, settings: &Settings) -> Result<Split, Failure> {
-    let sources = || model.program().sources.clone();
-    let split = read(model, settings)?;
-    Ok(split.map_err(|found| bpc::Error::Program { diagnostics: vec![found], sources: sources() })?)
+    read(model, settings)?.map_err(|found| shown(model, found))
+}
+
+/// The batches of a data set, or an error at the line of the program that no batch can be made for.
+pub fn batches(model: &Model, settings: &Settings, dataset: Dataset, plan: Plan) -> Result<Batches, Failure> {
+    Batches::new(dataset, plan).map_err(|error| shown(model, diagnostic(&error, settings.batch_span, "asked for here")))
 }
 
 /// The data, or what is wrong with it, told at the `data` line.
@@ -185,11 +196,19 @@ fn read(model: &Model, settings: &Settings) -> Result<Result<Split, Diagnostic>,
             row_shape: input.dims.iter().skip(1).map(|dim| size_of(model, dim)).collect(),
         })
         .collect();
-    Ok(data::open(&settings.source, &wanted, settings.seed).map_err(|error| {
-        let title = DataError { remedy: String::new(), ..error.clone() }.to_string();
-        let diagnostic = Diagnostic::error("BP0313", title, settings.source_span, "named here");
-        if error.remedy.is_empty() { diagnostic } else { diagnostic.with_help(error.remedy) }
-    }))
+    let split = data::open(&settings.source, &wanted, settings.seed);
+    Ok(split.map_err(|error| diagnostic(&error, settings.source_span, "named here")))
+}
+
+/// What is wrong with data, at a place of the program.
+fn diagnostic(error: &DataError, span: Span, label: &str) -> Diagnostic {
+    let title = DataError { remedy: String::new(), ..error.clone() }.to_string();
+    let diagnostic = Diagnostic::error("BP0313", title, span, label);
+    if error.remedy.is_empty() { diagnostic } else { diagnostic.with_help(error.remedy.clone()) }
+}
+
+fn shown(model: &Model, diagnostic: Diagnostic) -> Failure {
+    bpc::Error::Program { diagnostics: vec![diagnostic], sources: model.program().sources.clone() }.into()
 }
 
 /// Says which rows no batch takes.

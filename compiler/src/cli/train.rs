@@ -35,11 +35,11 @@ pub fn run(options: &Train) -> Result<(), Failure> {
     let settings = data::settings(&model, &options.program, &options.work, options.batch)?;
     let split = data::open(&model, &settings)?;
     let names = field_names(&split.train);
-    let per_epoch = Batches::new(split.train.clone(), settings.training(1))?.batches_per_epoch();
+    let per_epoch = data::batches(&model, &settings, split.train.clone(), settings.training(1))?.batches_per_epoch();
     tell_left_out("training", &split.train, &settings.training(1));
     if let Some(test) = &split.test {
         // Too few rows for a batch are an error now and not after the first epoch.
-        Batches::new(test.clone(), settings.evaluation())?;
+        data::batches(&model, &settings, test.clone(), settings.evaluation())?;
         tell_left_out("evaluation", test, &settings.evaluation());
     }
     let steps = match (options.steps, options.epochs) {

@@ -11,7 +11,7 @@ use super::{Options, find_model};
 use crate::ir::types::{Dtype, TensorType};
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::program::Program;
-use bpc_lang::tree::{Dim, ExprKind, Model, Statement};
+use bpc_lang::tree::{Dim, ExprKind, Model, Span, Statement, Type};
 use std::collections::BTreeMap;
 
 /// A dim of an input as it is written.
@@ -102,6 +102,20 @@ pub fn solve_dims(
 }
 
 impl Lowering<'_> {
+    /// As `check_type` for the dtype, with what can be done about data: it is not in the program, where a value would be cast.
+    fn check_dtype_of_data(&mut self, ty: &Type, actual: &TensorType, span: Span, name: &str) -> Outcome<()> {
+        let (Some(wanted), given) = (Dtype::from_name(&ty.element.text), actual.dtype) else { return Ok(()) };
+        if wanted == given {
+            return Ok(());
+        }
+        let title = format!("the input `{name}` is {wanted}, and its data {given}");
+        let help = format!(
+            "give data of dtype {wanted}, or declare the input as {given} and cast it in the model, as in `let {name}_as_{wanted} = {wanted}({name})`"
+        );
+        let diagnostic = Diagnostic::error("BP0203", title, ty.element.span, format!("the data is {given}"));
+        Err(self.report(diagnostic.with_label(span, "this input").with_help(help)))
+    }
+
     fn solved(&mut self, model: &Model, inputs: &BTreeMap<String, TensorType>) -> Outcome<BTreeMap<String, Setting>> {
         self.settings(model)?;
         let settings: Vec<String> = model.params.iter().map(|param| param.name.text.clone()).collect();
@@ -115,6 +129,7 @@ impl Lowering<'_> {
             if let Statement::Input { name, ty, span } = statement
                 && let Some(actual) = inputs.get(&name.text)
             {
+                self.check_dtype_of_data(ty, actual, *span, &name.text)?;
                 self.check_type(ty, actual, *span, &format!("the data for `{}`", name.text))?;
             }
         }

@@ -20,8 +20,8 @@ pub struct TrainBlock {
     pub epochs: Option<u64>,
     /// Training steps, if the block counts steps.
     pub steps: Option<u64>,
-    /// Rows of a batch.
-    pub batch: Option<BatchRows>,
+    /// Rows of a batch, and where they are written.
+    pub batch: Option<(BatchRows, Span)>,
     /// Seed of everything random.
     pub seed: Option<u64>,
     /// Whether every epoch has a new order.
@@ -113,10 +113,11 @@ pub fn train_block(program: &Program, model: &str) -> Result<Option<TrainBlock>,
             "steps" => block.steps = reader.count("steps", value),
             "seed" => block.seed = reader.count("seed", value),
             "batch" => {
-                block.batch = match &value.kind {
+                let rows = match &value.kind {
                     ExprKind::Name(word) if word == "all" => Some(BatchRows::All),
                     _ => reader.count("batch", value).map(BatchRows::Rows),
-                }
+                };
+                block.batch = rows.map(|rows| (rows, name.span.to(value.span)));
             }
             _ => {
                 block.shuffle = match &value.kind {

@@ -104,6 +104,8 @@ struct Checker<'p> {
     results: Vec<String>,
     /// For a rule: its target's arguments, and whether each is a tensor.
     arguments: Vec<(Name, bool)>,
+    /// For a model: the names of what it reports.
+    outputs: Vec<Name>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -119,6 +121,7 @@ impl<'p> Checker<'p> {
             used: BTreeSet::new(),
             results: Vec::new(),
             arguments: Vec::new(),
+            outputs: Vec::new(),
             diagnostics: Vec::new(),
         }
     }
@@ -150,6 +153,7 @@ impl<'p> Checker<'p> {
             Item::Model(model) => {
                 self.body = Body::Model;
                 self.params(&model.params);
+                self.outputs = outputs(&model.body).cloned().collect();
                 self.block(&model.body);
                 self.declared_twice(&model.body);
             }
@@ -411,6 +415,11 @@ impl<'p> Checker<'p> {
     fn unknown(&mut self, name: &str, span: Span, close: Option<String>) {
         let diagnostic =
             Diagnostic::error("BP0101", format!("unknown name `{name}`"), span, "nothing of this name is known here");
+        if let Some(output) = self.outputs.iter().find(|output| output.text == name) {
+            let help =
+                format!("`out` reports a value and names none: write `let {name} = ..`, then `out {name} = {name}`");
+            return self.report(diagnostic.with_label(output.span, "only reported here").with_help(help));
+        }
         let habit = match name {
             "True" => Some("it is written `true`"),
             "False" => Some("it is written `false`"),
@@ -443,6 +452,14 @@ impl<'p> Checker<'p> {
             );
         }
     }
+}
+
+/// The names of the `out` lines of a model.
+fn outputs(body: &Block) -> impl Iterator<Item = &Name> {
+    body.statements.iter().filter_map(|statement| match statement {
+        Statement::Output { name, .. } => Some(name),
+        _ => None,
+    })
 }
 
 fn is_static(param: &Param) -> bool {

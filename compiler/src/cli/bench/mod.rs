@@ -3,7 +3,7 @@
 //! Expects: a folder with a `suite.json` (see [`suite`]) and the programs and scripts that it names.
 //! Guarantees: every engine runs in a process of its own with the same inputs and parameters; results are compared before anything is timed;
 //! rounds of steps are interleaved, so that noise of the machine meets all of them, and all processes but the one that is timed are held still.
-//! A peer that gives no answer in time is said to be late, and the others go on. More threads often slow a peer down: where `bpc` runs on several, each peer runs on as many, on half of them, and so on down to one.
+//! A peer that gives no answer in time or dies is said to be late or to have failed, and the others go on. More threads often slow a peer down: where `bpc` runs on several, each peer runs on as many, on half of them, and so on down to one.
 //! Leaves out: judgement; a table and a JSON file say what was measured.
 
 mod agree;
@@ -15,7 +15,7 @@ mod worker;
 
 use super::arguments::Bench;
 use super::{Failure, print};
-use report::{Engine, Late, Measurement};
+use report::{Engine, Lost, Measurement};
 use std::path::Path;
 use std::time::Duration;
 use suite::Workload;
@@ -88,8 +88,8 @@ fn measure(
         python: options.python.clone(),
         limit: Duration::from_secs_f64(options.limit),
     };
-    let mut runs = vec![Run::new(Worker::start(&setup("bpc", threads))?)];
-    let mut late = Vec::new();
+    let mut runs = vec![Run::new(Worker::start(&setup("bpc", threads)).map_err(|missing| missing.of("bpc"))?)];
+    let mut lost = Vec::new();
     if workload.peer.is_some() {
         let known = PEERS.iter().filter(|name| peers.iter().any(|peer| name.starts_with(peer.as_str())));
         for (name, threads) in known.flat_map(|name| halved(threads).map(move |threads| (name, threads))) {
@@ -99,23 +99,22 @@ fn measure(
                     runs.push(Run::new(worker));
                 }
                 Err(Missing::Unknown) => {}
-                Err(Missing::Late(limit)) => late.push(Late { name: (*name).to_string(), threads, limit }),
-                Err(Missing::Failed(failure)) => return Err(failure),
+                Err(missing) => lost.push(Lost { name: (*name).to_string(), threads, missing }),
             }
         }
     }
     let budget = options.seconds / ROUNDS as f64;
-    each(&mut runs, &mut late, |run| {
+    each(&mut runs, &mut lost, |run| {
         run.count = run.worker.calibrate(budget)?;
         Ok(())
     })?;
     for _ in 0..ROUNDS {
-        each(&mut runs, &mut late, |run| {
+        each(&mut runs, &mut lost, |run| {
             run.medians.push(report::median(run.worker.round(run.count)?));
             Ok(())
         })?;
     }
-    each(&mut runs, &mut late, |run| {
+    each(&mut runs, &mut lost, |run| {
         run.peak_bytes = run.worker.end()?;
         Ok(())
     })?;
@@ -123,7 +122,7 @@ fn measure(
         workload: workload.name.clone(),
         threads,
         engines: runs.into_iter().map(Run::engine).collect(),
-        late,
+        lost,
     })
 }
 
@@ -149,21 +148,21 @@ impl Run {
     }
 }
 
-/// One engine after the other; a peer that is late is out from then on.
+/// One engine after the other; a peer that is late or fails is out from then on.
 fn each(
     runs: &mut Vec<Run>,
-    late: &mut Vec<Late>,
+    lost: &mut Vec<Lost>,
     mut work: impl FnMut(&mut Run) -> Result<(), Missing>,
 ) -> Result<(), Failure> {
     let mut index = 0;
     while index < runs.len() {
         match work(&mut runs[index]) {
             Ok(()) => index += 1,
-            Err(Missing::Late(limit)) if index > 0 => {
+            Err(missing) if index > 0 => {
                 let Run { worker, .. } = runs.remove(index);
-                late.push(Late { name: worker.engine().to_string(), threads: worker.threads(), limit });
+                lost.push(Lost { name: worker.engine().to_string(), threads: worker.threads(), missing });
             }
-            Err(missing) => return Err(missing.into()),
+            Err(missing) => return Err(missing.of("bpc")),
         }
     }
     Ok(())

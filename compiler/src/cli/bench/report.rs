@@ -3,15 +3,16 @@
 //! Expects: `bpc` as the first engine of each measurement.
 //! Guarantees: a peer stands in the table with the threads that it was fastest on; ratios are the least of the peers over that of `bpc`: above 1,
 //! `bpc` needs less.
-//! Leaves out: engines that did not run: their cells are empty; those of engines that gave no answer say `late`.
+//! Leaves out: engines that did not run: their cells are empty; those of engines that gave no answer say `late`, and
+//! those of engines that died or answered otherwise `failed`.
 
 use super::super::Failure;
 use super::super::table;
 use super::PEERS;
+use super::worker::Missing;
 use bpc_runtime::error::DataError;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Duration;
 
 /// One engine on one workload.
 pub struct Engine {
@@ -27,14 +28,14 @@ pub struct Engine {
     pub peak_bytes: Option<u64>,
 }
 
-/// A peer that gave no answer in time.
-pub struct Late {
+/// A peer that was started and not measured.
+pub struct Lost {
     /// Its name.
     pub name: String,
     /// Cores and threads.
     pub threads: usize,
-    /// The time that it had.
-    pub limit: Duration,
+    /// Why.
+    pub missing: Missing,
 }
 
 /// All engines on one workload.
@@ -45,8 +46,8 @@ pub struct Measurement {
     pub threads: usize,
     /// `bpc` first.
     pub engines: Vec<Engine>,
-    /// What is not among them, for it gave no answer.
-    pub late: Vec<Late>,
+    /// What is not among them.
+    pub lost: Vec<Lost>,
 }
 
 /// The middle of a list that is not empty.
@@ -59,11 +60,12 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 pub fn line(measurement: &Measurement) -> String {
     let engines = measurement.engines.iter();
     let times = engines.map(|engine| format!("{} {}", engine.name, on_threads(engine, measurement.threads, " ms")));
-    let late = measurement
-        .late
-        .iter()
-        .map(|Late { name, threads, limit }| format!("{name} on {threads}: no answer in {} s", limit.as_secs_f64()));
-    format!("  {}", times.chain(late).collect::<Vec<_>>().join(", "))
+    let lost = measurement.lost.iter().map(|Lost { name, threads, missing }| match missing {
+        Missing::Late(limit) => format!("{name} on {threads}: no answer in {} s", limit.as_secs_f64()),
+        Missing::Failed(problem) => format!("{name} on {threads}: {problem}"),
+        Missing::Unknown => format!("{name} on {threads}: unknown"),
+    });
+    format!("  {}", times.chain(lost).collect::<Vec<_>>().join(", "))
 }
 
 /// Rows for people.
@@ -76,8 +78,11 @@ pub fn table(measurements: &[Measurement]) -> String {
         let peers: Vec<Option<&Engine>> = PEERS.iter().map(|name| best(measurement, name)).collect();
         row.extend(PEERS.iter().zip(&peers).map(|(name, peer)| match peer {
             Some(peer) => on_threads(peer, measurement.threads, ""),
-            None if measurement.late.iter().any(|late| late.name == *name) => "late".to_string(),
-            None => String::new(),
+            None => match measurement.lost.iter().find(|lost| lost.name == *name).map(|lost| &lost.missing) {
+                Some(Missing::Late(_)) => "late".to_string(),
+                Some(Missing::Failed(_)) => "failed".to_string(),
+                Some(Missing::Unknown) | None => String::new(),
+            },
         }));
         let ratio = |of: &dyn Fn(&Engine) -> Option<f64>| -> String {
             let least = peers.iter().flatten().filter_map(|peer| of(peer)).fold(f64::INFINITY, f64::min);
@@ -94,7 +99,8 @@ pub fn table(measurements: &[Measurement]) -> String {
     let text = table::table("lrrrrrrrr", &rows);
     format!(
         "{text}\nratio, first call, memory: the least of the peers over that of bpc; above 1, bpc needs less\n\
-         (n): the peer is fastest on n threads, which is what it is compared with; late: it gave no answer in time\n"
+         (n): the peer is fastest on n threads, which is what it is compared with; late: it gave no answer in time; failed: it died,\n\
+         or answered otherwise\n"
     )
 }
 
@@ -122,14 +128,20 @@ pub fn write(path: &Path, measurements: &[Measurement]) -> Result<(), Failure> {
         json!({"engine": name, "threads": threads, "step_seconds": step, "first_call_seconds": first_call,
             "peak_bytes": peak_bytes})
     };
-    let late = |Late { name, threads, limit }: &Late| json!({"engine": name, "threads": threads, "no_answer_in_seconds": limit.as_secs_f64()});
+    let lost = |Lost { name, threads, missing }: &Lost| match missing {
+        Missing::Late(limit) => {
+            json!({"engine": name, "threads": threads, "no_answer_in_seconds": limit.as_secs_f64()})
+        }
+        Missing::Failed(problem) => json!({"engine": name, "threads": threads, "failed": problem}),
+        Missing::Unknown => json!({"engine": name, "threads": threads}),
+    };
     let list: Vec<Value> = measurements
         .iter()
         .map(|measurement| {
             let Measurement { workload, threads, .. } = measurement;
             let engines: Vec<Value> = measurement.engines.iter().map(engine).collect();
-            let late: Vec<Value> = measurement.late.iter().map(late).collect();
-            json!({"workload": workload, "threads": threads, "engines": engines, "late": late})
+            let lost: Vec<Value> = measurement.lost.iter().map(lost).collect();
+            json!({"workload": workload, "threads": threads, "engines": engines, "lost": lost})
         })
         .collect();
     let text = serde_json::to_string_pretty(&list).unwrap_or_default();

@@ -5,8 +5,8 @@
 //!
 //! Expects: the files of `inputs`.
 //! Guarantees: a worker works only while it is asked and is held still otherwise, so that threads of it that spin while they wait take no time from
-//! the others; one that dies or answers otherwise is an error that shows what it wrote last, one that does not answer in time is said to be late;
-//! no process is left behind.
+//! the others; one that dies or answers otherwise is said to have failed, with what it wrote last, one that does not answer in time to be late; no
+//! process is left behind.
 //! Leaves out: what the steps mean.
 
 use super::super::{Failure, print};
@@ -49,17 +49,18 @@ pub enum Missing {
     Unknown,
     /// It gave no answer in so much time.
     Late(Duration),
-    /// It failed.
-    Failed(Failure),
+    /// It failed: how.
+    Failed(String),
 }
 
-impl From<Missing> for Failure {
-    fn from(missing: Missing) -> Failure {
-        match missing {
-            Missing::Unknown => error("an engine is missing"),
-            Missing::Late(limit) => error(&format!("an engine gave no answer in {limit:?}")),
-            Missing::Failed(failure) => failure,
-        }
+impl Missing {
+    /// As an error of an engine that must be there.
+    pub fn of(self, engine: &str) -> Failure {
+        error(&match self {
+            Missing::Unknown => format!("{engine} is missing"),
+            Missing::Late(limit) => format!("{engine} gave no answer in {limit:?}"),
+            Missing::Failed(problem) => format!("{engine} {problem}"),
+        })
     }
 }
 
@@ -77,10 +78,9 @@ pub struct Worker {
 impl Worker {
     /// Starts an engine and waits for its first step.
     pub fn start(setup: &Setup) -> Result<Worker, Missing> {
-        let failed = |problem: String| Missing::Failed(error(&format!("{}: {problem}", setup.engine)));
         let mut process = Group::start(command(setup).stdin(Stdio::piped()).stdout(Stdio::piped()))
-            .map_err(|problem| failed(problem.to_string()))?;
-        let (requests, answers) = process.pipes().ok_or_else(|| failed("its pipes are missing".to_string()))?;
+            .map_err(|problem| Missing::Failed(format!("does not start: {problem}")))?;
+        let (requests, answers) = process.pipes().ok_or_else(|| Missing::Failed("has no pipes".to_string()))?;
         let (engine, threads, limit) = (setup.engine.clone(), setup.threads, setup.limit);
         let mut worker = Worker { engine, threads, first: 0.0, process, requests, answers: lines(answers), limit };
         let answer = worker.answer_in(limit * START)?;
@@ -88,8 +88,8 @@ impl Worker {
             return Err(Missing::Unknown);
         }
         worker.process.hold();
-        worker.first =
-            answer["first"].as_f64().ok_or_else(|| failed(format!("answers {answer} instead of its first time")))?;
+        let first = answer["first"].as_f64();
+        worker.first = first.ok_or_else(|| Missing::Failed(format!("answers {answer} instead of its first time")))?;
         Ok(worker)
     }
 
@@ -144,26 +144,24 @@ impl Worker {
         let seconds = answer["seconds"].as_array().map(|list| list.iter().filter_map(Value::as_f64).collect());
         seconds
             .filter(|seconds: &Vec<f64>| seconds.len() == count)
-            .ok_or_else(|| self.failed(&format!("answers {answer} instead of {count} times")))
+            .ok_or_else(|| Missing::Failed(format!("answers {answer} instead of {count} times")))
     }
 
     fn ask(&mut self, line: &str) -> Result<(), Missing> {
-        writeln!(self.requests, "{line}").map_err(|problem| self.failed(&format!("is gone: {problem}")))
+        writeln!(self.requests, "{line}").map_err(|problem| Missing::Failed(format!("is gone: {problem}")))
     }
 
     fn answer_in(&mut self, limit: Duration) -> Result<Value, Missing> {
         match self.answers.recv_timeout(limit) {
             Ok(Ok(line)) => {
-                serde_json::from_str(&line).map_err(|_| self.failed(&format!("wrote `{}`", line.trim_end())))
+                serde_json::from_str(&line).map_err(|_| Missing::Failed(format!("wrote `{}`", line.trim_end())))
             }
-            Ok(Err(problem)) => Err(self.failed(&problem.to_string())),
+            Ok(Err(problem)) => Err(Missing::Failed(format!("cannot be read: {problem}"))),
             Err(RecvTimeoutError::Timeout) => Err(Missing::Late(limit)),
-            Err(RecvTimeoutError::Disconnected) => Err(self.failed("ended without an answer; see its messages above")),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Missing::Failed("ended without an answer; see its messages above".to_string()))
+            }
         }
-    }
-
-    fn failed(&self, problem: &str) -> Missing {
-        Missing::Failed(error(&format!("{}: {problem}", self.engine)))
     }
 }
 
