@@ -63,6 +63,11 @@ fn lowered(
         options.settings.extend(open.iter().cloned().zip(sizes.into_iter().map(Setting::Integer)));
         match lower::lower(program, &options) {
             Ok(lowered) => return Ok(lowered),
+            // The sizes fit together, and a choice matches nothing.
+            Err(found) if found.iter().all(|diagnostic| diagnostic.code == "BP0405") => {
+                open.clear();
+                return Err(found);
+            }
             Err(found) => first = first.or(Some(found)),
         }
     }

@@ -79,6 +79,21 @@ fn check_finds_sizes_for_dims_that_differ() {
     }
 }
 
+/// That a choice of a rule matches nothing is no question of sizes.
+#[test]
+fn check_finds_choices_that_match_nothing() {
+    let model = "model late {
+    in x: f32[B]
+    param w: f32[] ~ zeros
+    let y = tanh(x * w)
+    grad { scan in y => truncated(every = 2) }
+    minimize mean(y) using sgd(lr = 0.1)
+}
+";
+    let (success, error) = check_of("late", model, &[]);
+    assert!(!success && error.contains("BP0405") && error.contains("the calls below this line"), "{error}");
+}
+
 #[test]
 fn check_says_which_models_fit_none_of_the_sizes_that_it_tries() {
     let model = "model far {

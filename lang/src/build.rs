@@ -59,14 +59,9 @@ pub fn open_if(
     Statement::If { condition, then, otherwise, span: span(file, start, end) }
 }
 
-pub fn full_if((condition, then, otherwise): (Expr, Block, Block), file: FileId, start: u32, end: u32) -> Statement {
-    Statement::If { condition, then, otherwise: Some(otherwise), span: span(file, start, end) }
-}
-
 /// `else if ..` is `else { if .. }`.
-pub fn else_if(statement: Statement) -> Block {
-    let Statement::If { span, .. } = &statement else { unreachable!("called with an `if` only") };
-    Block { span: *span, statements: vec![statement] }
+pub fn else_if(parts: (Expr, Block, Option<Block>), file: FileId, start: u32, end: u32) -> Block {
+    Block { span: span(file, start, end), statements: vec![open_if(parts, file, start, end)] }
 }
 
 /// A line that is an expression: the value of its block, or an `if` statement.
@@ -136,7 +131,7 @@ pub fn unescape<'a>(quoted: &str, file: FileId, start: u32) -> Result<String, Fa
             continue;
         }
         let Some((_, escaped)) = characters.next() else {
-            unreachable!("the lexer takes a backslash with its character")
+            unreachable!("bug in bpc: the lexer takes a backslash with its character")
         };
         content.push(match escaped {
             'n' => '\n',

@@ -364,6 +364,10 @@ fn help_for(tokens: &[Spanned<'_>], index: usize, expected: &[String]) -> Option
         (_, RightParen) if open == Some(LeftBracket) => Some("a `[` before it is closed by `]`"),
         (Some(Name(_)), LeftBracket) if matches!(two_before, Some(Name(_))) => Some(COLON),
         (Some(Name(_)), Name(_) | Tilde) if may_follow(":") && !may_follow(",") => Some(COLON),
+        (_, Arrow) if may_follow("=>") => Some("a choice of a rule is written `function in path => rule`"),
+        (Some(Name(_)), FatArrow | In) if two_before == Some(Grad) => {
+            Some("choices of rules stand in braces: `grad { function in path => rule }`")
+        }
         (_, Arrow) if tokens[0].1 == Model => Some("a model says what it gives by `out name = ..` lines"),
         (_, If) if may_follow("newline") => Some("a choice is written `if condition { a } else { b }`"),
         (_, Comma) if may_follow("newline") => Some("a line ends without a comma"),

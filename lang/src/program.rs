@@ -103,7 +103,7 @@ impl Program {
     pub fn rules_for(&self, target: Target) -> impl Iterator<Item = (ItemId, &Rule)> {
         self.rules.get(&target).into_iter().flatten().map(|id| match self.item(*id) {
             Item::Rule(rule) => (*id, rule),
-            _ => unreachable!("the rule index holds rules only"),
+            _ => unreachable!("bug in bpc: the rule index holds rules only"),
         })
     }
 

@@ -6,7 +6,7 @@
 
 use crate::parser;
 use crate::source::Sources;
-use crate::tree::Item;
+use crate::tree::{Item, Rule};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -39,17 +39,38 @@ pub fn text(path: &str) -> Option<&'static str> {
 
 /// The module that declares a function, layer or optimizer of this name.
 pub fn module_of(name: &str) -> Option<&'static str> {
-    static INDEX: OnceLock<BTreeMap<String, &'static str>> = OnceLock::new();
-    let index = INDEX.get_or_init(|| {
-        let mut index = BTreeMap::new();
+    index().declarations.get(name).copied()
+}
+
+/// The module that declares a rule of this name for this target.
+pub fn module_of_rule(target: &str, name: &str) -> Option<&'static str> {
+    index().rules.get(&(target.to_string(), name.to_string())).copied()
+}
+
+/// The modules of all names.
+#[derive(Default)]
+struct Index {
+    declarations: BTreeMap<String, &'static str>,
+    /// By target and name.
+    rules: BTreeMap<(String, String), &'static str>,
+}
+
+fn index() -> &'static Index {
+    static INDEX: OnceLock<Index> = OnceLock::new();
+    INDEX.get_or_init(|| {
+        let mut index = Index::default();
         for (path, text) in MODULES {
             let mut sources = Sources::default();
             let file = sources.add(*path, *text);
-            for name in parser::parse(&sources, file).0.items.iter().filter_map(Item::name) {
-                index.entry(name.text.clone()).or_insert(*path);
+            for item in parser::parse(&sources, file).0.items {
+                if let Some(name) = item.name() {
+                    index.declarations.entry(name.text.clone()).or_insert(*path);
+                }
+                if let Item::Rule(Rule { name: Some(name), target, .. }) = item {
+                    index.rules.entry((target.text, name.text)).or_insert(*path);
+                }
             }
         }
         index
-    });
-    index.get(name).copied()
+    })
 }

@@ -9,6 +9,7 @@ use super::context::{Lowering, Outcome};
 use super::types::{Element, is_static};
 use super::value::Value;
 use crate::ir::types::TensorType;
+use bpc_lang::builtins;
 use bpc_lang::diagnostics::Diagnostic;
 use bpc_lang::suggest::closest;
 use bpc_lang::tree::{Dim, Expr, ExprKind, Name, Param, ParamKind, Span, Type};
@@ -66,13 +67,17 @@ impl Lowering<'_> {
                             Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
                             None => diagnostic.with_note(format!("its parameters are: {}", names.join(", "))),
                         };
-                        return Err(self.report(diagnostic));
+                        return Err(self.report(with_cast(diagnostic, what, &argument.value)));
                     }
                 },
             };
             let Some(slot) = places.get_mut(place) else {
                 let title = format!("`{what}` takes {}, and more are given", count(names.len(), "argument"));
-                return self.error("BP0207", title, argument.span, "one too many");
+                let mut diagnostic = Diagnostic::error("BP0207", title, argument.span, "one too many");
+                if !names.is_empty() {
+                    diagnostic = diagnostic.with_note(format!("its parameters are: {}", names.join(", ")));
+                }
+                return Err(self.report(with_cast(diagnostic, what, &argument.value)));
             };
             if slot.is_some() {
                 let title = format!("`{what}` is given `{}` twice", names[place]);
@@ -390,5 +395,15 @@ pub(super) fn count(number: usize, noun: &str) -> String {
         (1, noun) => format!("1 {noun}"),
         (number, "axis") => format!("{number} axes"),
         (number, noun) => format!("{number} {noun}s"),
+    }
+}
+
+/// How the value of a primitive that was given a dtype too much comes to have it.
+fn with_cast(diagnostic: Diagnostic, what: &str, value: &Value) -> Diagnostic {
+    match value {
+        Value::Dtype(dtype) if builtins::find(what).is_some() => {
+            diagnostic.with_help(format!("to have it in {dtype}, cast the value: `{dtype}({what}(..))`"))
+        }
+        _ => diagnostic,
     }
 }

@@ -285,6 +285,9 @@ impl<'p> Lowering<'p> {
             if tensor.ty.dtype == ty.dtype && tensor.ty.elements() > ty.elements() {
                 diagnostic = diagnostic.with_help(format!("sum it to the shape: `sum_to(.., {}.shape)`", name.text));
             }
+            if tensor.ty.dtype != ty.dtype && tensor.ty.shape == ty.shape {
+                diagnostic = diagnostic.with_help(format!("cast it: `cast(.., {}.dtype)`", name.text));
+            }
             return Err(self.report(diagnostic));
         }
         Ok(self.node_here(&tensor))

@@ -5,6 +5,7 @@ use super::{Body, Checker, Loop, twice};
 use crate::builtins;
 use crate::diagnostics::Diagnostic;
 use crate::program::{Definition, Target};
+use crate::stdlib;
 use crate::suggest::closest;
 use crate::tree::*;
 
@@ -155,15 +156,19 @@ impl Checker<'_> {
             return;
         }
         let title = format!("`{target}` has no rule `{}`", rule.name.text);
-        let help = match closest(&rule.name.text, names.iter().copied()) {
-            Some(close) => format!("did you mean `{close}`?"),
-            None if names.is_empty() => {
-                format!(
-                    "no loaded module has a named rule for it; one begins `estimator {} for {target}(..)`",
-                    rule.name.text
-                )
+        let is_layer = matches!(found, Target::Item(id) if matches!(self.program.item(id), Item::Layer(_)));
+        let name = &rule.name.text;
+        let help = match (closest(name, names.iter().copied()), stdlib::module_of_rule(target, name)) {
+            _ if is_layer => format!(
+                "`{target}` is a layer, and rules are for functions; choose one for what it calls: \
+                 `grad {{ function in layer => {name} }}`"
+            ),
+            (Some(close), _) => format!("did you mean `{close}`?"),
+            (None, Some(module)) => format!("`use {module}` brings it in"),
+            (None, None) if names.is_empty() => {
+                format!("no loaded module has a named rule for it; one begins `estimator {name} for {target}(..)`")
             }
-            None => {
+            (None, None) => {
                 let all: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
                 format!("there are {}", all.join(", "))
             }

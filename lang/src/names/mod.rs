@@ -26,6 +26,8 @@ const DTYPES: &[&str] = &["f32", "f64", "i32", "i64", "u32", "bool"];
 
 /// Names of dtypes elsewhere.
 const ALIASES: &[(&str, &str)] = &[
+    ("str", "string"),
+    ("integer", "int"),
     ("float", "f32"),
     ("float32", "f32"),
     ("float64", "f64"),
@@ -179,7 +181,11 @@ impl<'p> Checker<'p> {
         let target = self.program.resolve_target(self.module, name);
         match target {
             Some(Target::Item(id)) => match self.program.item(id) {
-                Item::Function(function) | Item::Layer(function) => self.same_arguments(rule, function),
+                Item::Function(function) => self.same_arguments(rule, function),
+                Item::Layer(_) => self.report(
+                    Diagnostic::error("BP0116", format!("`{name}` is a layer"), rule.target.span, "takes no rule")
+                        .with_help("rules are for functions and primitives; write what the layer computes as a function that it calls"),
+                ),
                 _ => self.report(
                     Diagnostic::error(
                         "BP0116",
@@ -187,7 +193,7 @@ impl<'p> Checker<'p> {
                         rule.target.span,
                         "has no derivative",
                     )
-                    .with_help("rules are for functions, layers and primitives"),
+                    .with_help("rules are for functions and primitives"),
                 ),
             },
             Some(Target::Primitive(_)) => {}
@@ -359,6 +365,10 @@ impl<'p> Checker<'p> {
             let candidates = DTYPES.iter().chain(STATIC_TYPES).copied();
             let alias = ALIASES.iter().find(|(alias, _)| *alias == element).map(|(_, dtype)| *dtype);
             let help = match alias.or_else(|| closest(element, candidates)) {
+                Some("f32") if ty.shape.is_none() => {
+                    "write `real` for a number that is known when the program is compiled, `f32` for a tensor"
+                        .to_string()
+                }
                 Some(close) => format!("did you mean `{close}`?"),
                 None => {
                     "there are `f32`, `f64`, `i32`, `i64`, `u32`, `bool`; `f` for any float dtype and `t` for any; and \
@@ -423,6 +433,9 @@ impl<'p> Checker<'p> {
         let habit = match name {
             "True" => Some("it is written `true`"),
             "False" => Some("it is written `false`"),
+            "iota" | "arange" | "linspace" => {
+                Some("`range(count)` gives 0, 1, .. as i32, and `f32(range(count))` the same as f32")
+            }
             "None" | "null" => Some("there is no empty value; leave the argument out"),
             "torch" | "nn" | "F" | "np" | "jnp" | "tf" => {
                 Some("functions are called by their names alone: `relu(x)`, after `use std.nn { relu }`")

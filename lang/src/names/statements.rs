@@ -105,6 +105,9 @@ impl Checker<'_> {
             }
             Statement::If { condition, then, otherwise, .. } => {
                 self.expr(condition);
+                for block in std::iter::once(then).chain(otherwise) {
+                    self.no_keep(block);
+                }
                 self.statements(then, gives_value);
                 if let Some(otherwise) = otherwise {
                     self.statements(otherwise, gives_value);
@@ -179,6 +182,17 @@ impl Checker<'_> {
             let diagnostic =
                 Diagnostic::error("BP0112", title, *span, "out of place").with_help(format!("it stands {place}"));
             self.report(diagnostic);
+        }
+    }
+
+    /// What survives of the forward pass does not depend on a choice, although its value may.
+    fn no_keep(&mut self, branch: &Block) {
+        for statement in &branch.statements {
+            if let (Body::Rule, Statement::Keep { name, span, .. }) = (self.body, statement) {
+                let diagnostic = Diagnostic::error("BP0112", "`keep` may not stand in an `if`", *span, "out of place");
+                let help = format!("choose the value: `keep {} = if .. {{ .. }} else {{ .. }}`", name.text);
+                self.report(diagnostic.with_help(help));
+            }
         }
     }
 
