@@ -1,17 +1,14 @@
-//! What a compiled step takes from the system while it runs: a list of the addresses of its arguments, and what the `gemm`
-//! library packs.
+//! What a compiled step takes from the system while it runs: a list of the addresses of its arguments.
 //!
 //! Expects: nothing else that runs in this process, so that all is in one test.
-//! Guarantees: from the second run on, a step whose products our own loops do allocates nothing else on any thread; where `gemm`
-//! does them, no more at a time than `Room::packing` says for each worker and a list of at most 32 KiB, all of it given back.
-//! Leaves out: the tensors that `Step::step` takes and returns, and the first run, in which `gemm` takes a block for each thread.
+//! Guarantees: from the second run on, a step allocates nothing else on any thread, whatever routines it calls.
+//! Leaves out: the tensors that `Step::step` takes and returns, and the first run.
 
 use bpc::codegen::Host;
 use bpc::codegen::backend::{Argument, Backend, CompiledStep};
 use bpc::codegen::jit::AlignedBytes;
 use bpc::ir::types::Dtype;
 use bpc::kernel::ir::{BufferRole, Place, Program, Step};
-use bpc::kernel::library;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
 use std::sync::Barrier;
@@ -187,7 +184,7 @@ fn calls<'p>(steps: &'p [Step], found: &mut Vec<&'p str>) {
 }
 
 #[test]
-fn a_step_takes_nothing_but_its_addresses_and_what_gemm_packs() {
+fn a_step_takes_nothing_but_its_addresses() {
     for (name, wanted, text) in MODELS {
         // Products of at most 4096 multiplications, and larger ones.
         for (rows, width) in [(8, 8), (96, 72)] {
@@ -198,19 +195,12 @@ fn a_step_takes_nothing_but_its_addresses_and_what_gemm_packs() {
             let mut found = Vec::new();
             calls(&program.steps, &mut found);
             assert!(wanted.iter().all(|op| found.contains(op)), "{name} calls {found:?}");
-            let packing = library::room(program).packing as isize;
-            let what = format!("{name}, {rows} rows");
-            assert!(rows != 8 || packing == 0 || *name == "bits", "{what}: {packing} bytes are packed");
             let addresses = program.arguments().len() * size_of::<*mut u8>();
-            // Which worker meets a product for the first time is not known, and so is what `gemm` keeps for it.
-            let threads: &[usize] = if packing == 0 { &[1, 2, 3] } else { &[1] };
-            for threads in threads {
-                let taken = second_run(program, *threads);
-                if packing == 0 {
-                    assert_eq!(taken.calls, 1, "{what}, {threads} threads: up to {} bytes", taken.most);
-                }
-                let most = addresses as isize + packing + 32 * 1024 * isize::from(packing > 0);
-                assert!(taken.most <= most, "{what}: {} bytes at a time, and {packing} are packed", taken.most);
+            for threads in [1, 2, 3] {
+                let taken = second_run(program, threads);
+                let what = format!("{name}, {rows} rows, {threads} threads");
+                assert_eq!(taken.calls, 1, "{what}: up to {} bytes", taken.most);
+                assert_eq!(taken.most, addresses as isize, "{what}");
                 assert_eq!(taken.left, 0, "{what}");
             }
         }

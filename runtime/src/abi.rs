@@ -2,7 +2,7 @@
 //!
 //! Expects: pointers and counts as each routine says; generated code is trusted to pass them rightly. A count of zero
 //! allows any pointer.
-//! Guarantees: no routine unwinds, allocates (but see [`crate::room::Room::packing`]), or gives bits that depend on the number
+//! Guarantees: no routine unwinds, allocates, or gives bits that depend on the number
 //! of threads.
 //! Leaves out: checks of what the compiler has proved (sizes, alignment of elements, bounds).
 

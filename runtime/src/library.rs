@@ -3,7 +3,7 @@
 //! Expects: `sizes` points at the numbers that a routine documents, `pointers` at the operands in the order of the op
 //! table and then the result: whole row-major tensors, of which the result overlaps none; then the memory
 //! for the call that the [`crate::room::Room`] of the routine asks for, or null. The workers have the scratch of that room.
-//! Guarantees: no routine unwinds, allocates (but see [`crate::room::Room::packing`]), or gives bits that depend on the number
+//! Guarantees: no routine unwinds, allocates, or gives bits that depend on the number
 //! of threads.
 //! Leaves out: checks of what the compiler has proved (sizes, alignment of elements, bounds).
 

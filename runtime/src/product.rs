@@ -1,19 +1,21 @@
-//! Matrix products: large ones by the `gemm` crate, small ones by our own loops.
+//! Matrix products.
 //!
 //! Expects: shapes that fit the memory behind the pointers; a result whose elements do not overlap anything; a context whose
 //! workers have the scratch of the [`Room`] of the product.
-//! Guarantees: the order in which a sum is added depends on the shape and the machine's instruction set and caches
-//! alone, so any number of threads gives the same bits. Nothing is allocated here; `gemm` takes what it packs from the
-//! system for the length of a call, which it leaves no way to avoid ([`Room::packing`] says how much).
+//! Guarantees: the order in which a sum is added depends on the sizes and the layout alone, so any number of threads gives the
+//! same bits, and so does any machine. Nothing is allocated.
 //! Leaves out: products with few bits.
 
-mod transpose;
+mod large;
+mod pack;
+mod small;
+mod vector;
 
 use crate::engine::{Engine, for_engines};
 use crate::pool::Context;
 use crate::room::Room;
 use crate::shared::Shared;
-use transpose::transpose;
+use small::small;
 
 /// c = a b for each of `batch` triples of matrices: c[m, n] = sum over k of a[m, k] b[k, n]. Strides in elements.
 #[repr(C)]
@@ -51,8 +53,9 @@ pub struct ProductShape {
 pub trait Element: Copy + Send + Sync + 'static {
     /// 0
     const ZERO: Self;
-    /// 1
-    const ONE: Self;
+
+    /// x + y
+    fn add(x: Self, y: Self) -> Self;
 
     /// x y + z, rounded once.
     fn mul_add(x: Self, y: Self, z: Self) -> Self;
@@ -63,18 +66,21 @@ pub trait Element: Copy + Send + Sync + 'static {
     /// As for [`product`].
     unsafe fn small(matrices: &Matrices<Self>);
 
-    /// Writes the transpose of `rows` rows of `columns` elements, `stride` apart, without gaps.
+    /// A product of packed panels, added to c where `add`: see [`large`].
     ///
     /// # Safety
-    /// So many elements at `from`, and places at `to`.
-    unsafe fn transpose(from: *const Self, stride: i64, rows: usize, columns: usize, to: *mut Self);
+    /// As for [`product`], with the scratch of [`multiply_room`].
+    unsafe fn multiply(matrices: &Matrices<Self>, add: bool, scratch: *mut Self);
 }
 
 macro_rules! element {
-    ($type:ty, $small:ident $small_on:ident, $transpose:ident $transpose_on:ident) => {
+    ($type:ty, $small:ident $small_on:ident, $multiply_on:path) => {
         impl Element for $type {
             const ZERO: $type = 0.0;
-            const ONE: $type = 1.0;
+            #[inline(always)]
+            fn add(x: $type, y: $type) -> $type {
+                x + y
+            }
             #[inline(always)]
             fn mul_add(x: $type, y: $type, z: $type) -> $type {
                 x.mul_add(y, z)
@@ -83,9 +89,9 @@ macro_rules! element {
                 // SAFETY: the caller's promise.
                 unsafe { $small(matrices) }
             }
-            unsafe fn transpose(from: *const $type, stride: i64, rows: usize, columns: usize, to: *mut $type) {
-                // SAFETY: the caller's promise.
-                unsafe { $transpose(from, stride, rows, columns, to) }
+            unsafe fn multiply(matrices: &Matrices<$type>, add: bool, scratch: *mut $type) {
+                // SAFETY: the caller's promise; the machine has its best engine.
+                unsafe { $multiply_on(Engine::best(), matrices, add, scratch) }
             }
         }
 
@@ -97,19 +103,12 @@ macro_rules! element {
             unsafe fn $small(matrices: &Matrices<$type>) = $small_on {
                 small(matrices)
             }
-            /// [`transpose`]
-            ///
-            /// # Safety
-            /// As there.
-            unsafe fn $transpose(from: *const $type, stride: i64, rows: usize, columns: usize, to: *mut $type) = $transpose_on {
-                transpose(from, stride, rows, columns, to)
-            }
         }
     };
 }
 
-element!(f32, small_f32 small_f32_on, transpose_f32 transpose_f32_on);
-element!(f64, small_f64 small_f64_on, transpose_f64 transpose_f64_on);
+element!(f32, small_f32 small_f32_on, large::multiply_f32);
+element!(f64, small_f64 small_f64_on, large::multiply_f64);
 
 /// A matrix in memory: strides in elements.
 #[derive(Clone, Copy)]
@@ -119,7 +118,7 @@ struct Matrix<T> {
     column: i64,
 }
 
-impl<T> Matrix<T> {
+impl<T: Copy> Matrix<T> {
     fn transposed(self) -> Matrix<T> {
         Matrix { first: self.first, row: self.column, column: self.row }
     }
@@ -140,17 +139,17 @@ pub struct Matrices<T> {
     c: Matrix<T>,
 }
 
-impl<T> Matrices<T> {
-    /// Of sizes m, n and k; the factors with their strides from row to row and from column to column, c without gaps.
-    pub(crate) fn row_major(
+impl<T: Copy> Matrices<T> {
+    /// Of sizes m, n and k; each with its strides from row to row and from column to column.
+    pub(crate) fn new(
         [m, n, k]: [usize; 3],
         (a, a_strides): (*const T, (i64, i64)),
         (b, b_strides): (*const T, (i64, i64)),
-        c: *mut T,
+        (c, c_strides): (*mut T, (i64, i64)),
     ) -> Matrices<T> {
         let matrix = |first: *mut T, (row, column)| Matrix { first: Shared(first), row, column };
         let (a, b) = (matrix(a.cast_mut(), a_strides), matrix(b.cast_mut(), b_strides));
-        Matrices { m: m as u64, n: n as u64, k: k as u64, a, b, c: matrix(c, (n as i64, 1)) }
+        Matrices { m: m as u64, n: n as u64, k: k as u64, a, b, c: matrix(c, c_strides) }
     }
 
     /// Multiplications.
@@ -158,46 +157,59 @@ impl<T> Matrices<T> {
         self.m.saturating_mul(self.n).saturating_mul(self.k)
     }
 
-    /// Whether columns of b, and not its rows, lie without gaps.
-    fn has_columns(&self) -> bool {
-        self.b.column != 1 && self.b.row == 1
+    fn transposed(&self) -> Matrices<T> {
+        let Matrices { m, n, k, a, b, c } = *self;
+        Matrices { m: n, n: m, k, a: b.transposed(), b: a.transposed(), c: c.transposed() }
     }
-}
 
-/// Whether our own loops do it.
-fn is_small(m: u64, n: u64, k: u64) -> bool {
-    m <= FEW_ROWS || m * n * k <= SMALL_WORK
+    /// The same product or that of the transposes, whichever is faster. The rows of c are what tiles have few of and the
+    /// columns are in vectors: few columns are better as rows; and where columns of b lie along memory and only few rows of a
+    /// do, these are packed instead.
+    fn oriented(self) -> Matrices<T> {
+        // As if the rows of c were without gaps. A single row or column has no stride.
+        let by_columns = match (self.m, self.n) {
+            (1, _) => false,
+            (_, 1) => true,
+            _ => self.c.column.abs() > self.c.row.abs(),
+        };
+        let matrices = if by_columns { self.transposed() } else { self };
+        let Matrices { m, n, a, b, .. } = matrices;
+        let has_few_columns = n <= FEW_ROWS && n < m;
+        let packs_fewer_rows = b.column != 1 && a.column == 1 && FEW_DOTS < m && m <= FLIPPED_ROWS.min(n);
+        if has_few_columns || packs_fewer_rows { matrices.transposed() } else { matrices }
+    }
+
+    /// Whether our loops over few rows do it: the whole product, not a part of it.
+    fn is_small(&self) -> bool {
+        let Matrices { m, a, b, .. } = *self;
+        let is_dots = a.column == 1 && b.row == 1 && b.column != 1;
+        m <= if is_dots { FEW_DOTS } else { FEW_ROWS } || self.work() <= SMALL_WORK
+    }
 }
 
 /// Blocks of the result have at least so many multiplications each: a hand-over to a worker costs a few microseconds.
 const BLOCK_WORK: u64 = 1 << 21;
-/// So many blocks, all batches together, are enough for workers to share.
-const BLOCKS: u64 = 32;
-/// Larger blocks do not stay in the second cache.
-const LARGEST_BLOCK_WORK: u64 = 1 << 26;
+/// So many blocks for each worker, all batches together, are enough to share them evenly.
+const BLOCKS: u64 = 4;
 /// Rows and columns of a block are multiples of this, so that register tiles are whole inside the matrix.
-const BLOCK_STEP: u64 = 48;
-/// See [`block_size`].
-const TRANSPOSED_ROWS: u64 = 256;
-/// Products of at most this many multiplications are done by our own loops.
+const BLOCK_STEP: u64 = 192;
+/// Products of at most this many multiplications are done by our loops for small ones.
 const SMALL_WORK: u64 = 4096;
-/// So are those of at most this many rows.
+/// So are those of at most this many rows,
 const FEW_ROWS: u64 = 3;
+/// or this many where the sums run along memory in both factors.
+const FEW_DOTS: u64 = 6;
+/// With more rows, scattering the result costs more than packing the other factor.
+const FLIPPED_ROWS: u64 = 128;
 
 impl ProductShape {
     /// Product `i` of the batch, of factors and a result that begin here.
-    fn matrices<T>(&self, i: u64, a: Shared<T>, b: Shared<T>, c: Shared<T>) -> Matrices<T> {
+    fn matrices<T: Copy>(&self, i: u64, a: Shared<T>, b: Shared<T>, c: Shared<T>) -> Matrices<T> {
         let (ProductShape { m, n, k, .. }, i) = (*self, i as i64);
         let a = Matrix { first: Shared(a.offset(i * self.a_batch)), row: self.a_row, column: self.a_column };
         let b = Matrix { first: Shared(b.offset(i * self.b_batch)), row: self.b_row, column: self.b_column };
         let c = Matrix { first: Shared(c.offset(i * self.c_batch)), row: self.c_row, column: self.c_column };
-        // As if the rows of c were without gaps: else transpose all. A single row or column has no stride.
-        let by_columns = if m == 1 || n == 1 { n == 1 } else { c.column.abs() > c.row.abs() };
-        if by_columns {
-            Matrices { m: n, n: m, k, a: b.transposed(), b: a.transposed(), c: c.transposed() }
-        } else {
-            Matrices { m, n, k, a, b, c }
-        }
+        Matrices { m, n, k, a, b, c }.oriented()
     }
 }
 
@@ -208,24 +220,13 @@ pub fn room(shape: &ProductShape, element_bytes: u64) -> Room {
     }
     let nowhere = Shared(std::ptr::null_mut::<u8>());
     let first = shape.matrices(0, nowhere, nowhere, nowhere);
-    let all_work = first.work().saturating_mul(shape.batch);
-    let largest = if all_work <= BLOCK_WORK { first } else { Blocks::new(&first, all_work).part(&first, 0) };
-    block_room(&largest, element_bytes)
+    if first.is_small() { Room::default() } else { multiply_room(&first, element_bytes) }
 }
 
-/// What a block and all smaller ones with its strides need; so [`products`], which needs what the largest of them may.
-pub(crate) fn block_room<T>(block: &Matrices<T>, element_bytes: u64) -> Room {
-    let Matrices { m, n, k, .. } = *block;
-    if is_small(m, n, k) {
-        return Room::default();
-    }
-    let worker = if block.has_columns() { n * k * element_bytes } else { 0 };
-    Room { call: 0, worker, packing: packing_bytes(m, n, k, element_bytes) }
-}
-
-/// At most what `gemm` packs of the factors of a product at a time: both, with rows and columns to whole register tiles.
-pub(crate) fn packing_bytes(m: u64, n: u64, k: u64, element_bytes: u64) -> u64 {
-    (m.next_multiple_of(BLOCK_STEP) + n.next_multiple_of(BLOCK_STEP)) * k * element_bytes
+/// What [`Element::multiply`] needs for a product, all smaller ones, and their transposes.
+pub(crate) fn multiply_room<T: Copy>(largest: &Matrices<T>, element_bytes: u64) -> Room {
+    let bytes = |matrices| large::scratch_bytes(&matrices, element_bytes);
+    Room { call: 0, worker: bytes(*largest).max(bytes(largest.transposed())) }
 }
 
 /// c = a b, overwritten.
@@ -241,20 +242,13 @@ pub unsafe fn product<T: Element>(context: &Context, shape: &ProductShape, a: *c
     let (a, b, c) = (Shared(a.cast_mut()), Shared(b.cast_mut()), Shared(c));
     let first = shape.matrices(0, a, b, c);
     let all_work = first.work().saturating_mul(batch);
-    if all_work <= BLOCK_WORK {
-        for i in 0..batch {
-            // SAFETY: the caller's promise.
-            unsafe { block(&shape.matrices(i, a, b, c), context.scratch()) };
-        }
-        return;
-    }
-    let blocks = Blocks::new(&first, all_work);
+    let blocks = Blocks::new(&first, all_work, context.threads());
     let grain = (BLOCK_WORK / first.work().max(1)).max(1);
     context.parallel(batch * blocks.count(), grain, &|begin, end, scratch| {
         for i in begin..end {
             let matrices = shape.matrices(i / blocks.count(), a, b, c);
             // SAFETY: the caller's promise; blocks of c are separate.
-            unsafe { block(&blocks.part(&matrices, i % blocks.count()), scratch) };
+            unsafe { blocks.multiply(&matrices, i % blocks.count(), scratch) };
         }
     });
 }
@@ -269,9 +263,11 @@ pub(crate) unsafe fn products<T: Element>(
     of: &(dyn Fn(usize) -> Matrices<T> + Sync),
 ) {
     let all_work = (0..ends.len()).map(|index| of(index).work()).fold(0, u64::saturating_add);
+    let threads = context.threads();
+    let blocks = |matrices: &Matrices<T>| Blocks::new(matrices, all_work, threads);
     let mut count = 0;
     for (index, end) in ends.iter_mut().enumerate() {
-        count += Blocks::new(&of(index), all_work).count();
+        count += blocks(&of(index).oriented()).count();
         *end = count;
     }
     let ends = &*ends;
@@ -279,16 +275,16 @@ pub(crate) unsafe fn products<T: Element>(
     context.parallel(count, grain, &|begin, end, scratch| {
         for i in begin..end {
             let index = ends.partition_point(|end| *end <= i);
-            let matrices = of(index);
-            let blocks = Blocks::new(&matrices, all_work);
+            let matrices = of(index).oriented();
+            let blocks = blocks(&matrices);
             let first = ends[index] - blocks.count();
             // SAFETY: the caller's promise; blocks of c are separate.
-            unsafe { block(&blocks.part(&matrices, i - first), scratch) };
+            unsafe { blocks.multiply(&matrices, i - first, scratch) };
         }
     });
 }
 
-/// How a result is cut into blocks that workers share out.
+/// How a result is cut into blocks that workers share out; its bits do not depend on it.
 struct Blocks {
     rows: u64,
     columns: u64,
@@ -297,11 +293,16 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// For a product that is a part of so much work.
-    fn new<T: Copy>(matrices: &Matrices<T>, all_work: u64) -> Blocks {
-        let Matrices { m, n, k, b, .. } = *matrices;
-        let block_work = (all_work / BLOCKS).clamp(BLOCK_WORK, LARGEST_BLOCK_WORK);
-        let (rows, columns) = block_size(m, n, k, block_work, b.column != 1);
+    /// For a product that is a part of so much work: halves the longer side while a half is work enough for one of so many
+    /// workers.
+    fn new<T: Copy>(matrices: &Matrices<T>, all_work: u64, threads: usize) -> Blocks {
+        let Matrices { m, n, k, .. } = *matrices;
+        let (mut rows, mut columns) = (m, n);
+        let block_work = (all_work / (BLOCKS * threads as u64)).max(BLOCK_WORK);
+        while threads > 1 && rows * columns / 2 * k >= block_work && rows.max(columns) > BLOCK_STEP {
+            let side = if columns > rows { &mut columns } else { &mut rows };
+            *side = side.div_ceil(2).next_multiple_of(BLOCK_STEP);
+        }
         Blocks { rows, columns, down: m.div_ceil(rows.max(1)), across: n.div_ceil(columns.max(1)) }
     }
 
@@ -309,248 +310,27 @@ impl Blocks {
         self.down * self.across
     }
 
-    fn part<T: Copy>(&self, whole: &Matrices<T>, index: u64) -> Matrices<T> {
+    /// Block `index` of a product, on this thread, which has this scratch.
+    ///
+    /// # Safety
+    /// As for [`product`].
+    unsafe fn multiply<T: Element>(&self, whole: &Matrices<T>, index: u64, scratch: *mut u8) {
         let (row, column) = (index / self.across * self.rows, index % self.across * self.columns);
-        Matrices {
+        let part = Matrices {
             m: self.rows.min(whole.m - row),
             n: self.columns.min(whole.n - column),
             k: whole.k,
             a: whole.a.from(row, 0),
             b: whole.b.from(0, column),
             c: whole.c.from(row, column),
-        }
-    }
-}
-
-/// Rows and columns of the blocks of c that workers share out: halves the longer side while a half is work enough. Where b
-/// has to be transposed first, which every block does for its columns, blocks keep rows enough for that to pay.
-fn block_size(m: u64, n: u64, k: u64, block_work: u64, transposed: bool) -> (u64, u64) {
-    let (mut rows, mut columns) = (m, n);
-    let fewest_rows = if transposed { TRANSPOSED_ROWS } else { BLOCK_STEP };
-    while rows * columns / 2 * k >= block_work {
-        let side = if columns > BLOCK_STEP && (columns > rows || rows <= fewest_rows) {
-            &mut columns
-        } else if rows > fewest_rows {
-            &mut rows
-        } else {
-            break;
         };
-        *side = side.div_ceil(2).next_multiple_of(BLOCK_STEP);
-    }
-    (rows, columns)
-}
-
-/// So many rows times columns, both along memory, are done by our own loops: a transposed copy of b costs as much. With fewer
-/// registers the sums of a tile do not fit.
-fn dot_rows() -> u64 {
-    match Engine::best() {
-        #[cfg(target_arch = "x86_64")]
-        Engine::Avx512 => 64,
-        _ => FEW_ROWS,
-    }
-}
-
-/// One block on this thread, which has this scratch.
-///
-/// # Safety
-/// As for [`product`].
-unsafe fn block<T: Element>(matrices: &Matrices<T>, scratch: *mut u8) {
-    let Matrices { m, n, k, a, mut b, c } = *matrices;
-    let are_few_dots = matrices.has_columns() && a.column == 1 && m <= dot_rows();
-    if are_few_dots || is_small(m, n, k) {
         // SAFETY: the caller's promise.
-        unsafe { T::small(matrices) };
-        return;
-    }
-    if matrices.has_columns() {
-        // `gemm` is slow with rows of b that are columns in memory.
-        let copy = scratch.cast::<T>();
-        // SAFETY: n columns of k elements without gaps; so many places, by `block_room`.
-        unsafe { T::transpose(b.first.offset(0), b.column, n as usize, k as usize, copy) };
-        b = Matrix { first: Shared(copy), row: n as i64, column: 1 };
-    }
-    // SAFETY: the caller's promise.
-    unsafe {
-        gemm::gemm(
-            m as usize,
-            n as usize,
-            k as usize,
-            c.first.offset(0),
-            c.column as isize,
-            c.row as isize,
-            false,
-            a.first.offset(0),
-            a.column as isize,
-            a.row as isize,
-            b.first.offset(0),
-            b.column as isize,
-            b.row as isize,
-            T::ZERO,
-            T::ONE,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-/// A product by loops over tiles of c, each sum in the order of k.
-///
-/// # Safety
-/// As for [`product`].
-#[inline(always)]
-unsafe fn small<T: Element>(matrices: &Matrices<T>) {
-    let Matrices { m, n, a, b, .. } = *matrices;
-    if a.column == 1 && b.row == 1 && b.column != 1 {
-        // SAFETY: the caller's promise.
-        return unsafe { dots(matrices) };
-    }
-    let mut row = 0;
-    while row < m {
-        // SAFETY: the caller's promise; the tiles lie inside.
         unsafe {
-            match m - row {
-                1 => tile_row::<T, 1>(matrices, row, n),
-                2 => tile_row::<T, 2>(matrices, row, n),
-                3 => tile_row::<T, 3>(matrices, row, n),
-                _ => tile_row::<T, 4>(matrices, row, n),
+            if whole.is_small() {
+                T::small(&part);
+            } else {
+                T::multiply(&part, false, scratch.cast());
             }
-        }
-        row += 4;
-    }
-}
-
-/// Sums along memory: element l of a row goes to lane l % 16; the lanes are added pairwise at the end.
-#[inline(always)]
-unsafe fn dots<T: Element>(matrices: &Matrices<T>) {
-    let n = matrices.n;
-    let mut column = 0;
-    // SAFETY: as for `small`.
-    unsafe {
-        while column + 4 <= n {
-            dot_column::<T, 4>(matrices, column);
-            column += 4;
-        }
-        while column < n {
-            dot_column::<T, 1>(matrices, column);
-            column += 1;
-        }
-    }
-}
-
-/// `C` columns of c. The sums of a tile stay in the registers: 16 of 512 bits.
-#[inline(always)]
-unsafe fn dot_column<T: Element, const C: usize>(matrices: &Matrices<T>, column: u64) {
-    let rows = if size_of::<T>() == 4 { 4 } else { 2 };
-    let mut row = 0;
-    // SAFETY: as for `small`.
-    unsafe {
-        while row + rows <= matrices.m {
-            match rows {
-                4 => dot::<T, 4, C>(matrices, row, column),
-                _ => dot::<T, 2, C>(matrices, row, column),
-            }
-            row += rows;
-        }
-        while row < matrices.m {
-            dot::<T, 1, C>(matrices, row, column);
-            row += 1;
-        }
-    }
-}
-
-/// `R` x `C` elements of c.
-#[inline(always)]
-unsafe fn dot<T: Element, const R: usize, const C: usize>(matrices: &Matrices<T>, row: u64, column: u64) {
-    const LANES: usize = 16;
-    let (a, b, c) = (matrices.a.from(row, 0), matrices.b.from(0, column), matrices.c.from(row, column));
-    let mut sums = [[[T::ZERO; LANES]; C]; R];
-    let k = matrices.k as i64;
-    let mut l = 0;
-    while l + LANES as i64 <= k {
-        // SAFETY: so many elements without gaps.
-        let lines: [[T; LANES]; C] = std::array::from_fn(|j| unsafe {
-            b.first.offset(l + j as i64 * b.column).cast::<[T; LANES]>().read_unaligned()
-        });
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: as before.
-            let factors = unsafe { a.first.offset(l + i as i64 * a.row).cast::<[T; LANES]>().read_unaligned() };
-            for (line, sums) in lines.iter().zip(sums) {
-                for lane in 0..LANES {
-                    sums[lane] = T::mul_add(factors[lane], line[lane], sums[lane]);
-                }
-            }
-        }
-        l += LANES as i64;
-    }
-    for (i, sums) in sums.iter_mut().enumerate() {
-        for (j, sums) in sums.iter_mut().enumerate() {
-            let (x, y) = (i as i64 * a.row, j as i64 * b.column);
-            for (lane, l) in (l..k).enumerate() {
-                // SAFETY: inside a and b.
-                unsafe { sums[lane] = T::mul_add(*a.first.offset(l + x), *b.first.offset(l + y), sums[lane]) };
-            }
-            let mut width = LANES / 2;
-            while width > 0 {
-                for lane in 0..width {
-                    sums[lane] = T::mul_add(T::ONE, sums[lane], sums[lane + width]);
-                }
-                width /= 2;
-            }
-            // SAFETY: inside c.
-            unsafe { *c.first.offset(i as i64 * c.row + j as i64 * c.column) = sums[0] };
-        }
-    }
-}
-
-/// `R` rows of c.
-#[inline(always)]
-unsafe fn tile_row<T: Element, const R: usize>(matrices: &Matrices<T>, row: u64, n: u64) {
-    let mut column = 0;
-    // SAFETY: as for `small`.
-    unsafe {
-        while column + 32 <= n {
-            tile::<T, R, 32>(matrices, row, column);
-            column += 32;
-        }
-        while column + 8 <= n {
-            tile::<T, R, 8>(matrices, row, column);
-            column += 8;
-        }
-        while column < n {
-            tile::<T, R, 1>(matrices, row, column);
-            column += 1;
-        }
-    }
-}
-
-/// `R` x `W` elements of c.
-#[inline(always)]
-unsafe fn tile<T: Element, const R: usize, const W: usize>(matrices: &Matrices<T>, row: u64, column: u64) {
-    let (a, b, c) = (matrices.a.from(row, 0), matrices.b.from(0, column), matrices.c.from(row, column));
-    let mut sums = [[T::ZERO; W]; R];
-    for l in 0..matrices.k as i64 {
-        let from = b.first.offset(l * b.row);
-        let line: [T; W] = if b.column == 1 {
-            // SAFETY: W elements without gaps.
-            unsafe { from.cast::<[T; W]>().read_unaligned() }
-        } else {
-            // SAFETY: each inside b.
-            std::array::from_fn(|j| unsafe { *from.wrapping_offset(j as isize * b.column as isize) })
-        };
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: inside a.
-            let factor = unsafe { *a.first.offset(i as i64 * a.row + l * a.column) };
-            for j in 0..W {
-                sums[j] = T::mul_add(factor, line[j], sums[j]);
-            }
-        }
-    }
-    for (i, sums) in sums.iter().enumerate() {
-        for (j, sum) in sums.iter().enumerate() {
-            // SAFETY: inside c.
-            unsafe { *c.first.offset(i as i64 * c.row + j as i64 * c.column) = *sum };
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Leaves out: fusing the look-up of rows into the products.
 
 use crate::pool::Context;
-use crate::product::{Element, Matrices, block_room, products};
+use crate::product::{Element, Matrices, multiply_room, products};
 use crate::room::Room;
 use crate::shared::Shared;
 use std::ops::Range;
@@ -62,16 +62,24 @@ pub struct RowsShape {
 
 impl RowsShape {
     /// The product of so many rows with one matrix.
-    fn product<T>(&self, rows: usize, from: *const T, matrix: *const T, result: *mut T) -> Matrices<T> {
+    fn product<T: Copy>(&self, rows: usize, from: *const T, matrix: *const T, result: *mut T) -> Matrices<T> {
         let RowsShape { width, inner, transposed, .. } = *self;
         let strides = if transposed { (width as i64, 1) } else { (1, inner as i64) };
-        Matrices::row_major([rows, width, inner], (from, (inner as i64, 1)), (matrix, strides), result)
+        let to = (result, (width as i64, 1));
+        Matrices::new([rows, width, inner], (from, (inner as i64, 1)), (matrix, strides), to)
     }
 }
 
 /// The sum of `rows` outer products.
-fn outer_product<T>(rows: usize, [height, width]: [usize; 2], x: *const T, y: *const T, result: *mut T) -> Matrices<T> {
-    Matrices::row_major([height, width, rows], (x, (1, height as i64)), (y, (width as i64, 1)), result)
+fn outer_product<T: Copy>(
+    rows: usize,
+    [height, width]: [usize; 2],
+    x: *const T,
+    y: *const T,
+    result: *mut T,
+) -> Matrices<T> {
+    let to = (result, (width as i64, 1));
+    Matrices::new([height, width, rows], (x, (1, height as i64)), (y, (width as i64, 1)), to)
 }
 
 /// For each run two numbers in the memory of a call: where its rows end, and where its blocks do.
@@ -98,7 +106,7 @@ fn run(row_ends: &[u64], index: usize) -> Range<usize> {
 pub fn matmul_room(runs: u64, shape: RowsShape, element_bytes: u64) -> Room {
     let nowhere = std::ptr::null_mut::<u8>();
     let largest = shape.product(shape.rows, nowhere, nowhere, nowhere);
-    Room { call: RUN_BYTES * runs, ..block_room(&largest, element_bytes) }
+    Room { call: RUN_BYTES * runs, ..multiply_room(&largest, element_bytes) }
 }
 
 /// Each run of rows [rows, inner] times the transpose of its matrix, or, `transposed`, its matrix; zeros beyond the last run.
@@ -134,7 +142,7 @@ pub unsafe fn matmul<T: Element>(
 pub fn outer_room(runs: u64, [rows, height, width]: [usize; 3], element_bytes: u64) -> Room {
     let nowhere = std::ptr::null_mut::<u8>();
     let largest = outer_product(rows, [height, width], nowhere, nowhere, nowhere);
-    Room { call: RUN_BYTES * runs, ..block_room(&largest, element_bytes) }
+    Room { call: RUN_BYTES * runs, ..multiply_room(&largest, element_bytes) }
 }
 
 /// For each run of rows the sum of the outer products of x [rows, height] and y [rows, width].

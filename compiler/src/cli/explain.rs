@@ -13,7 +13,7 @@ use bpc::codegen::backend::Backend;
 use bpc::differentiate::differentiate;
 use bpc::egraph::{self, Limits, report};
 use bpc::kernel::ir::{Buffer, BufferRole, Program, Step};
-use bpc::kernel::{library, plan, schedule};
+use bpc::kernel::{plan, schedule};
 use bpc::lower::{Derivatives, Site};
 use bpc::pipeline::Compilation;
 use bpc::{Model, measure};
@@ -296,11 +296,6 @@ fn memory(program: &Program) -> String {
         ],
         vec!["tensors".to_string(), bytes(tensors), "data and outputs, where the caller has them".to_string()],
     ];
-    let packing = library::room(program).packing;
-    if packing > 0 {
-        let what = "at most, for each worker: factors of products, as the gemm library packs them";
-        rows.push(vec!["packing".to_string(), bytes(packing), what.to_string()]);
-    }
     let Some(step) = program.steps.get(peak.step) else {
         return format!("Memory\n{}", table("lrl", &rows));
     };

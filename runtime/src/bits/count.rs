@@ -55,7 +55,7 @@ const JOB_ROWS: usize = 1024;
 pub fn count_room(rows: u64, inner: u64, x_is_packed: bool) -> Room {
     let words = inner.div_ceil(WORD as u64);
     let call = if x_is_packed { 0 } else { 8 * rows * words };
-    Room { call, worker: 8 * words * PANEL as u64, packing: 0 }
+    Room { call, worker: 8 * words * PANEL as u64 }
 }
 
 /// result[r, c] = how often the gate is true of x[r, i] and w[c, i], for i in 0..inner.

@@ -2,25 +2,34 @@
 //!
 //! Expects: see [`super`].
 //! Guarantees: the bits are turned into numbers block by block, so that no whole copy of them exists; the order in which a
-//! sum is added depends on the shape and the machine's instruction set and caches alone.
+//! sum is added depends on the shape alone.
 //! Leaves out: a product with fewer operations than that of numbers: with a real factor there is none.
 
 use super::pack::Rows;
 use crate::engine::for_engines;
 use crate::pool::Context;
-use crate::product::{Element, packing_bytes};
+use crate::product::{Element, Matrices, multiply_room};
 use crate::room::Room;
 use crate::shared::Shared;
 
 /// Rows of bits in one block: so many terms of a sum are added at a time.
 const BLOCK_ROWS: usize = 1024;
-/// Columns of bits in one block: whole bytes of packed bits.
-const BLOCK_COLUMNS: usize = 240;
+/// Columns of bits in one block: whole bytes of packed bits, and whole register tiles of products.
+const BLOCK_COLUMNS: usize = 256;
 
-/// What [`matmul`] needs for numbers of so many bytes: a block of numbers for each worker.
+/// What [`matmul`] needs for numbers of so many bytes: a block of numbers for each worker, and what its product needs.
 pub fn matmul_room(rows: u64, columns: u64, inner: u64, number_bytes: u64) -> Room {
     let (depth, width) = (inner.min(BLOCK_ROWS as u64), columns.min(BLOCK_COLUMNS as u64));
-    Room { call: 0, worker: depth * width * number_bytes, packing: packing_bytes(rows, width, depth, number_bytes) }
+    let nowhere = std::ptr::null_mut::<u8>();
+    let sizes = [rows, width, depth].map(|size| size as usize);
+    let block = Matrices::new(
+        sizes,
+        (nowhere, (inner as i64, 1)),
+        (nowhere, (width as i64, 1)),
+        (nowhere, (columns as i64, 1)),
+    );
+    let decoded = (depth * width * number_bytes).next_multiple_of(64);
+    Room { call: 0, worker: decoded + multiply_room(&block, number_bytes).worker }
 }
 
 /// A float that bits can become.
@@ -133,31 +142,13 @@ pub unsafe fn matmul<T: Number>(
                         }
                     }
                 }
+                let factors = (z.at(done).cast_const(), (inner as i64, 1));
+                let to = (result.at(first), (columns as i64, 1));
+                let block = Matrices::new([rows, width, depth], factors, (decoded, (width as i64, 1)), to);
+                let room = decoded.wrapping_byte_add((depth * width * size_of::<T>()).next_multiple_of(64));
                 // SAFETY: z has `rows` rows of which this reads a part, the block is as written above, and the columns of
                 // the result are those of this job alone.
-                unsafe {
-                    gemm::gemm(
-                        rows,
-                        width,
-                        depth,
-                        result.at(first),
-                        1,
-                        columns as isize,
-                        done > 0,
-                        z.at(done),
-                        1,
-                        inner as isize,
-                        decoded,
-                        1,
-                        width as isize,
-                        if done > 0 { T::ONE } else { T::ZERO },
-                        T::ONE,
-                        false,
-                        false,
-                        false,
-                        gemm::Parallelism::None,
-                    );
-                }
+                unsafe { T::multiply(&block, done > 0, room) };
                 done += depth.max(1);
             }
         }

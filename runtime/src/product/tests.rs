@@ -73,6 +73,42 @@ fn all_layouts_and_odd_sizes() {
     }
     for layout in 0..8 {
         check(&context, &shape(130, 90, 260, layout, 1));
+        // Sums in several parts; panels that are read where they are.
+        check(&context, &shape(20, 150, 1100, layout, 1));
+    }
+    // More columns than are packed at a time.
+    check(&context, &shape(14, 1100, 40, 0, 1));
+}
+
+/// The first rows and columns of a product, and its transpose, have the bits that they have in the whole product; so have all
+/// instruction sets.
+#[test]
+fn parts_and_engines_give_the_same_bits() {
+    let (m, n, k) = (45, 150, 700);
+    let (a, b): (Vec<f32>, Vec<f32>) =
+        (numbers(m * k, 1).iter().map(|x| *x as f32).collect(), numbers(k * n, 2).iter().map(|x| *x as f32).collect());
+    let run = |engine: Engine, rows: u64, columns: u64, transposed: bool, add: bool| {
+        let mut c = vec![0.25f32; (m * n) as usize];
+        let sizes = [rows, columns, k].map(|size| size as usize);
+        let (a, b) = ((a.as_ptr(), (k as i64, 1)), (b.as_ptr(), (n as i64, 1)));
+        let part = Matrices::new(sizes, a, b, (c.as_mut_ptr(), (n as i64, 1)));
+        let part = if transposed { part.transposed() } else { part };
+        let mut scratch = vec![0f32; large::scratch_bytes(&part, 4) as usize / 4];
+        // SAFETY: a part of matrices of these sizes; the scratch that it asks for; an engine that the machine has.
+        unsafe { large::multiply_f32(engine, &part, add, scratch.as_mut_ptr()) };
+        let places = (0..rows * n).filter(move |place| place % n < columns);
+        places.map(|place| c[place as usize].to_bits()).collect::<Vec<u32>>()
+    };
+    for (rows, columns) in [(m, n), (31, 128), (6, 1), (1, 149)] {
+        let whole = run(Engine::Portable, m, n, false, false);
+        let whole: Vec<u32> = (0..rows * columns).map(|i| whole[(i / columns * n + i % columns) as usize]).collect();
+        let added: Vec<u32> = run(Engine::Portable, rows, columns, false, true);
+        for engine in Engine::available() {
+            for transposed in [false, true] {
+                assert!(whole == run(engine, rows, columns, transposed, false), "{engine:?} {rows} {columns}");
+                assert!(added == run(engine, rows, columns, transposed, true), "{engine:?} {rows} {columns}");
+            }
+        }
     }
 }
 
