@@ -1,5 +1,6 @@
-//! Routines of the runtime on one thread, with data in memory: `cargo bench -p bpc-runtime -- GROUP`, where the groups are `product`, `walsh`, `bits`, `large`
-//! (counts of bits beside products of floats), `random` and `math`. Elements a second are operations of a product, and numbers elsewhere.
+//! Routines of the runtime on one thread, with data in memory: `cargo bench -p bpc-runtime -- GROUP`, where the groups are
+//! `product` (beside the gemm library), `walsh`, `bits`, `large` (counts of bits beside products of floats), `random` and `math`.
+//! Elements a second are operations of a product, and numbers elsewhere.
 
 use bpc_runtime::bits::{self, Code, Gate, Rows};
 use bpc_runtime::pool::Context;
@@ -41,6 +42,25 @@ fn coins(count: usize) -> Vec<u8> {
     numbers(count).iter().map(|value| u8::from(*value > 0.0)).collect()
 }
 
+/// The same product by the library that took most of them before.
+///
+/// # Safety
+/// As for `product`.
+unsafe fn by_library(shape: &ProductShape, a: *const f32, b: *const f32, c: *mut f32) {
+    let [m, n, k] = [shape.m, shape.n, shape.k].map(|size| size as usize);
+    let [a_row, a_column, b_row, b_column, c_row, c_column] =
+        [shape.a_row, shape.a_column, shape.b_row, shape.b_column, shape.c_row, shape.c_column]
+            .map(|stride| stride as isize);
+    let none = gemm::Parallelism::None;
+    // SAFETY: the caller's promise.
+    unsafe {
+        gemm::gemm(
+            m, n, k, c, c_column, c_row, false, a, a_column, a_row, b, b_column, b_row, 0.0, 1.0, false, false, false,
+            none,
+        );
+    }
+}
+
 fn products(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("product");
     for ((m, k, n), layout) in PRODUCTS {
@@ -72,6 +92,10 @@ fn products(criterion: &mut Criterion) {
         group.bench_function(format!("{m}x{k}x{n} {layout}"), |bencher| {
             // SAFETY: vectors of these sizes, room as asked for.
             bencher.iter(|| unsafe { product(&context, &shape, a.as_ptr(), b.as_ptr(), c.as_mut_ptr()) });
+        });
+        group.bench_function(format!("{m}x{k}x{n} {layout}, the gemm library"), |bencher| {
+            // SAFETY: vectors of these sizes.
+            bencher.iter(|| unsafe { by_library(&shape, a.as_ptr(), b.as_ptr(), c.as_mut_ptr()) });
         });
     }
 }

@@ -191,8 +191,8 @@ impl<T: Copy> Matrices<T> {
 const BLOCK_WORK: u64 = 1 << 21;
 /// So many blocks for each worker, all batches together, are enough to share them evenly.
 const BLOCKS: u64 = 4;
-/// Rows and columns of a block are multiples of this, so that register tiles are whole inside the matrix.
-const BLOCK_STEP: u64 = 192;
+/// Rows and columns of a block are multiples of these, so that register tiles are whole inside the matrix.
+const BLOCK_STEPS: [u64; 2] = [48, 64];
 /// Products of at most this many multiplications are done by our loops for small ones.
 const SMALL_WORK: u64 = 4096;
 /// So are those of at most this many rows,
@@ -297,11 +297,17 @@ impl Blocks {
     /// workers.
     fn new<T: Copy>(matrices: &Matrices<T>, all_work: u64, threads: usize) -> Blocks {
         let Matrices { m, n, k, .. } = *matrices;
-        let (mut rows, mut columns) = (m, n);
+        let [mut rows, mut columns] = [m, n];
+        let [row_step, column_step] = BLOCK_STEPS;
         let block_work = (all_work / (BLOCKS * threads as u64)).max(BLOCK_WORK);
-        while threads > 1 && rows * columns / 2 * k >= block_work && rows.max(columns) > BLOCK_STEP {
-            let side = if columns > rows { &mut columns } else { &mut rows };
-            *side = side.div_ceil(2).next_multiple_of(BLOCK_STEP);
+        while threads > 1 && rows * columns / 2 * k >= block_work {
+            if columns > rows && columns > column_step {
+                columns = columns.div_ceil(2).next_multiple_of(column_step);
+            } else if rows > row_step {
+                rows = rows.div_ceil(2).next_multiple_of(row_step);
+            } else {
+                break;
+            }
         }
         Blocks { rows, columns, down: m.div_ceil(rows.max(1)), across: n.div_ceil(columns.max(1)) }
     }
