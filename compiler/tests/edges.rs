@@ -162,3 +162,53 @@ model twice {
     assert_gives(&first, "y", &[2.0, 4.0]);
     assert_gives(&third, "y", &[4.0, 8.0]);
 }
+
+/// The numbers are NumPy's, which rounds quotients down and gives 0 for a divisor of 0.
+#[test]
+fn quotients_of_whole_numbers_round_down_and_are_0_for_0() {
+    let text = "
+model quotients {
+    in a: i32[N]
+    in b: i32[N]
+    out quotient = a // b
+    out rest = a % b
+    out by_zero = a // 0
+    out by_two = a // -2
+}";
+    let inputs = Tensors::new()
+        .with_tensor("a", tensor(&[7, -7, 7, -7, 5, -5, 0, i32::MIN, -1]))
+        .with_tensor("b", tensor(&[2, 2, -2, -2, 0, 0, 0, -1, 3]));
+    for outputs in outputs(text, &inputs) {
+        assert_gives(&outputs, "quotient", &[3.0, -4.0, -4.0, 3.0, 0.0, 0.0, 0.0, f64::from(i32::MIN), -1.0]);
+        assert_gives(&outputs, "rest", &[1.0, 1.0, -1.0, -1.0, 5.0, -5.0, 0.0, 0.0, 2.0]);
+        assert_gives(&outputs, "by_zero", &[0.0; 9]);
+        assert_gives(&outputs, "by_two", &[-4.0, 3.0, -4.0, 3.0, -3.0, 2.0, 0.0, 1_073_741_824.0, 0.0]);
+    }
+}
+
+/// Whole numbers that no double holds, found while the program is compiled. The interpreter rounds them to doubles.
+#[test]
+fn large_whole_numbers_are_folded_exactly() {
+    let text = "
+model large {
+    in x: i64[N]
+    let odd = full([1], 9007199254740993, i64)
+    out negated = x + -(-odd)
+    out whole = x + odd // 1
+    out least = x + abs(full([1], -9223372036854775807, i64) - 1)
+    out wrapped = x + sum(full([3], 4000000000000000000, i64))
+    out narrow = i32(x) + i32(odd)
+    out none = sum(full([0], 1, f32) / 0) + f32(sum(x))
+}";
+    let inputs = Tensors::new().with_tensor("x", tensor(&[0i64]));
+    let model = compile_text("edges.bp", text, &mut |_| None).unwrap_or_else(|error| panic!("{error}"));
+    let outputs = model.jit().unwrap().evaluate(&mut State::new(0), &inputs).unwrap();
+    let wrapped = 4_000_000_000_000_000_000i64.wrapping_mul(3);
+    for (name, wanted) in
+        [("negated", (1 << 53) + 1), ("whole", (1 << 53) + 1), ("least", i64::MIN), ("wrapped", wrapped)]
+    {
+        assert_eq!(outputs.get(name).unwrap().to_vec::<i64>().unwrap(), [wanted], "{name}");
+    }
+    assert_gives(&outputs, "narrow", &[1.0]);
+    assert_gives(&outputs, "none", &[0.0]);
+}

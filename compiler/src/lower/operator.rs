@@ -97,7 +97,7 @@ impl Lowering<'_> {
         Ok(Value::Tensor(result))
     }
 
-    /// Rounds toward minus infinity, as the static `//` does; the operation truncates.
+    /// Rounds toward minus infinity, as the static `//` does, and gives 0 for a divisor of 0; the operation truncates.
     fn floor_divide(&mut self, x: &Tensor, y: &Tensor, span: Span) -> Outcome<Tensor> {
         let quotient = self.emit(Op::Div {}, &[x, y], span)?;
         if x.ty.dtype == Dtype::U32 {
@@ -112,6 +112,10 @@ impl Lowering<'_> {
         let divisor_negative = self.emit(Op::Less {}, &[y, &zero], span)?;
         let signs_differ = self.emit(Op::Xor {}, &[&rest_negative, &divisor_negative], span)?;
         let lower = self.emit(Op::And {}, &[&inexact, &signs_differ], span)?;
+        // What is left over by a divisor of 0 says nothing.
+        let by_zero = self.emit(Op::Equal {}, &[y, &zero], span)?;
+        let divides = self.emit(Op::Not {}, &[&by_zero], span)?;
+        let lower = self.emit(Op::And {}, &[&lower, &divides], span)?;
         let lower = self.emit(Op::Cast { dtype: x.ty.dtype }, &[&lower], span)?;
         self.emit(Op::Sub {}, &[&quotient, &lower], span)
     }
