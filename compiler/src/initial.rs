@@ -76,12 +76,13 @@ fn graph(step: &Compilation, wanted: &BTreeSet<String>) -> Option<Graph> {
 }
 
 /// Names and graphs of all first values of a model.
-fn first_values(lowered: &Lowered) -> impl Iterator<Item = (&String, &Graph)> {
+pub(crate) fn first_values(lowered: &Lowered) -> impl Iterator<Item = (&String, &Graph)> {
     let parameters = lowered.parameters.iter().map(|parameter| (&parameter.name, &parameter.init));
     parameters.chain(lowered.states.iter().map(|state| (&state.name, &state.init)))
 }
 
-fn is_zero(init: &Graph) -> bool {
+/// Whether a first value is zero everywhere.
+pub(crate) fn is_zero(init: &Graph) -> bool {
     let main = init.main();
     let value = &main.nodes[main.results[0].node].op;
     matches!(value, Op::Constant { value, .. } if value.as_f64().to_bits() == 0)

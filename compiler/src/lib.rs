@@ -9,6 +9,7 @@ pub mod codegen;
 pub mod differentiate;
 pub mod egraph;
 pub mod gradcheck;
+pub mod header;
 pub mod initial;
 pub mod ir;
 pub mod kernel;

@@ -47,8 +47,10 @@ pub fn compile_observed(
 ) -> Result<Compilation, Vec<Diagnostic>> {
     let lowered = lower::lower(program, options)?;
     passed("lower");
-    let Passes { gradient, optimized, report, kernels } =
+    let Passes { gradient, optimized, report, mut kernels } =
         passes(program, &lowered.graph, &lowered.loop_choices, passed)?;
+    // A training step and an evaluation can be linked into one program, and so have two names.
+    kernels.name = if options.training { lowered.model.clone() } else { format!("{}_eval", lowered.model) };
     Ok(Compilation { lowered, gradient, optimized, report, kernels })
 }
 

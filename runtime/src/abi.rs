@@ -1,8 +1,9 @@
-//! The routines that generated code calls, with the C calling convention.
+//! The routines that generated code calls, with the C calling convention, and what a C program needs to call generated
+//! code. All are exported by name, for those who link the static library; [`symbols`] lists what generated code calls.
 //!
 //! Expects: pointers and counts as each routine says; generated code is trusted to pass them rightly. A count of zero
 //! allows any pointer.
-//! Guarantees: no routine unwinds, allocates, or gives bits that depend on the number
+//! Guarantees: nothing unwinds; no routine that generated code calls allocates, or gives bits that depend on the number
 //! of threads.
 //! Leaves out: checks of what the compiler has proved (sizes, alignment of elements, bounds).
 
@@ -10,25 +11,32 @@
 
 pub use crate::pool::Context;
 pub use crate::product::ProductShape;
+use crate::shared::Shared;
 use crate::{library, math, philox, product};
 
 /// A generated loop nest: runs outer iterations `begin..end`.
 pub type KernelFunction =
     unsafe extern "C" fn(state: *mut u8, workspace: *mut u8, scratch: *mut u8, begin: u64, end: u64);
 
-/// A pointer that may go to another worker: the kernels that use it touch separate places.
-#[derive(Clone, Copy)]
-struct Shared(*mut u8);
-// SAFETY: generated kernels write separate places in separate ranges.
-unsafe impl Sync for Shared {}
-impl Shared {
-    fn get(&self) -> *mut u8 {
-        self.0
+/// [`Context::try_new`] for C: `threads` workers, each with so many bytes of scratch; null where memory is lacking.
+#[unsafe(no_mangle)]
+pub extern "C" fn bpc_context_new(threads: usize, scratch_bytes: usize) -> *mut Context {
+    // The context itself is some words, for which Rust has no fallible box; without them no program goes on.
+    Context::try_new(threads, scratch_bytes).map_or(std::ptr::null_mut(), |context| Box::into_raw(Box::new(context)))
+}
+
+/// Ends the workers of a context of [`bpc_context_new`] and frees it; null is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bpc_context_free(context: *mut Context) {
+    if !context.is_null() {
+        // SAFETY: the caller gives back what `bpc_context_new` gave, once.
+        drop(unsafe { Box::from_raw(context) });
     }
 }
 
 /// Runs a kernel on `0..count` in ranges of `grain` on all workers, each range with its worker's own scratch; the
 /// ranges do not depend on the number of workers.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn bpc_parallel(
     context: *const Context,
     kernel: KernelFunction,
@@ -42,17 +50,19 @@ pub unsafe extern "C" fn bpc_parallel(
     let context = unsafe { &*context };
     context.parallel(count, grain, &|begin, end, scratch| {
         // SAFETY: the kernel was compiled for these blocks and this range of outer iterations.
-        unsafe { kernel(state.get(), workspace.get(), scratch, begin, end) }
+        unsafe { kernel(state.at(0), workspace.at(0), scratch, begin, end) }
     });
 }
 
 /// The scratch of the calling thread, 64-byte aligned.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn bpc_scratch(context: *const Context) -> *mut u8 {
     // SAFETY: as in `bpc_parallel`.
     unsafe { &*context }.scratch()
 }
 
 /// c = a b, overwritten; k = 0 gives zeros. See [`ProductShape`].
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn bpc_product_f32(
     context: *const Context,
     shape: *const ProductShape,
@@ -65,6 +75,7 @@ pub unsafe extern "C" fn bpc_product_f32(
 }
 
 /// [`bpc_product_f32`] in f64.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn bpc_product_f64(
     context: *const Context,
     shape: *const ProductShape,
@@ -79,6 +90,7 @@ pub unsafe extern "C" fn bpc_product_f64(
 macro_rules! unary {
     ($($symbol:ident $function:ident $type:ty;)*) => {$(
         /// The function of its name, element by element; in place (`out == x`) allowed.
+        #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $symbol(out: *mut $type, x: *const $type, n: u64) {
             // SAFETY: n elements at both pointers, which are equal or do not overlap.
             unsafe { math::array::$function(out, x, n as usize) }
@@ -106,12 +118,14 @@ unary! {
 }
 
 /// x to the power y, element by element; `out` may be `x` or `y`.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn bpc_pow_f32(out: *mut f32, x: *const f32, y: *const f32, n: u64) {
     // SAFETY: n elements at each pointer, which are equal or do not overlap.
     unsafe { math::array::pow_f32(out, x, y, n as usize) }
 }
 
 /// [`bpc_pow_f32`] in f64.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn bpc_pow_f64(out: *mut f64, x: *const f64, y: *const f64, n: u64) {
     // SAFETY: as for f32.
     unsafe { math::array::pow_f64(out, x, y, n as usize) }
@@ -120,6 +134,7 @@ pub unsafe extern "C" fn bpc_pow_f64(out: *mut f64, x: *const f64, y: *const f64
 macro_rules! random {
     ($($symbol:ident $function:ident $type:ty;)*) => {$(
         /// Elements `first..first + n` of a random tensor; see [`philox`]. `seed` points at two numbers.
+        #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $symbol(
             out: *mut $type,
             seed: *const u32,
@@ -150,7 +165,8 @@ pub fn site_hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Every routine by name, for the JIT.
+/// Every routine that generated code calls, by name, for the JIT. That the static library has them all is what the test
+/// of object files links.
 pub fn symbols() -> Vec<(&'static str, *const u8)> {
     macro_rules! table {
         ($($name:ident)*) => { vec![$((stringify!($name), $name as *const u8)),*] };

@@ -153,6 +153,7 @@ macro_rules! routines {
     ($($symbol:ident = $body:path;)*) => {
         $(
             /// The function beside its name, in the calling convention of the module.
+            #[unsafe(no_mangle)]
             pub unsafe extern "C" fn $symbol(context: *const Context, sizes: *const u64, pointers: *const *mut u8) {
                 // SAFETY: the module's contract; generated code passes the context that the caller of the step gave it.
                 unsafe { $body(&*context, sizes, pointers) }

@@ -66,6 +66,15 @@ struct Scratch(Box<[Line]>);
 #[repr(C, align(64))]
 struct Line(UnsafeCell<[u8; 64]>);
 
+impl Scratch {
+    fn try_new(lines: usize) -> Option<Scratch> {
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(lines).ok()?;
+        memory.extend((0..lines).map(|_| Line(UnsafeCell::new([0; 64]))));
+        Some(Scratch(memory.into_boxed_slice()))
+    }
+}
+
 thread_local! {
     /// The pool this thread works for and its number there; null for a caller that is in no kernel.
     static PLACE: Cell<(*const Shared, usize)> = const { Cell::new((std::ptr::null(), 0)) };
@@ -73,10 +82,20 @@ thread_local! {
 
 impl Context {
     /// A pool of `threads` workers (at least one, the caller), each with `scratch_bytes` of 64-byte aligned memory.
+    ///
+    /// # Panics
+    /// Where the machine does not have as much memory.
     pub fn new(threads: usize, scratch_bytes: usize) -> Context {
+        Context::try_new(threads, scratch_bytes).unwrap_or_else(|| {
+            panic!("{threads} workers with {scratch_bytes} bytes each take more memory than there is")
+        })
+    }
+
+    /// The same, or `None` where the machine does not have as much memory.
+    pub fn try_new(threads: usize, scratch_bytes: usize) -> Option<Context> {
         let threads = threads.clamp(1, INSIDE_MASK as usize);
         let lines = scratch_bytes.div_ceil(64).max(1);
-        let scratch = || Scratch((0..lines).map(|_| Line(UnsafeCell::new([0; 64]))).collect());
+        let scratch = (0..threads).map(|_| Scratch::try_new(lines)).collect::<Option<Vec<Scratch>>>()?;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(Job { body: None, count: 0, grain: 1 }),
@@ -84,7 +103,7 @@ impl Context {
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
             wake: Condvar::new(),
-            scratch: (0..threads).map(|_| scratch()).collect(),
+            scratch,
         });
         let handles = (1..threads)
             .filter_map(|worker| {
@@ -94,7 +113,7 @@ impl Context {
                 builder.spawn(move || shared.work(worker)).ok()
             })
             .collect();
-        Context { shared, handles, single: PhantomData }
+        Some(Context { shared, handles, single: PhantomData })
     }
 
     /// How many workers there are, the caller included.
@@ -305,6 +324,12 @@ mod tests {
             });
         });
         assert_eq!(total.into_inner(), 80);
+    }
+
+    #[test]
+    fn more_scratch_than_there_is_gives_no_context() {
+        assert!(Context::try_new(2, usize::MAX).is_none());
+        assert!(Context::try_new(1, usize::MAX / 4).is_none());
     }
 
     #[test]

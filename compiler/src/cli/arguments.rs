@@ -59,7 +59,7 @@ pub enum Command {
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
         samples: u32,
     },
-    /// Print a stage of the compilation of a training step, or write an object file.
+    /// Print a stage of the compilation of a training step, or write an object file or its C header.
     Compile {
         /// The program and its settings.
         #[command(flatten)]
@@ -246,6 +246,8 @@ pub enum Stage {
     Asm,
     /// An object file.
     Obj,
+    /// The C header of the object file.
+    Header,
     /// The optimised graph in Graphviz's language.
     Dot,
 }

@@ -1,4 +1,4 @@
-//! `bpc compile`: one stage of a compilation as text, or an object file.
+//! `bpc compile`: one stage of a compilation as text, or an object file or its C header.
 
 use super::arguments::{ProgramOptions, Stage};
 use super::data::input_types;
@@ -6,6 +6,7 @@ use super::{Failure, open, print};
 use bpc::codegen::Host;
 use bpc::codegen::backend::Backend;
 use bpc::egraph;
+use bpc::header;
 use bpc::ir::{dot, text};
 use bpc::kernel;
 use bpc_lang::{parser, print};
@@ -33,6 +34,7 @@ pub fn run(options: &ProgramOptions, stage: Stage, output: Option<&Path>, eval: 
         Stage::Clif => Host.intermediate(&compilation.kernels).map_err(backend)?.into_bytes(),
         Stage::Asm => Host.assembly(&compilation.kernels).map_err(backend)?.into_bytes(),
         Stage::Obj => Host.object(&compilation.kernels).map_err(backend)?,
+        Stage::Header => header::header(&compilation, Host.scratch_bytes(&compilation.kernels)).into_bytes(),
         Stage::Dot => dot::dot(&compilation.optimized).into_bytes(),
     };
     write(output, &bytes)

@@ -20,7 +20,7 @@ pub trait Backend {
     /// A sentence, when the machine is not supported or the code generator fails.
     fn compile(&self, program: &Program) -> Result<Self::Step, String>;
 
-    /// An object file with the function `bpc_step_NAME(context, state, workspace, arguments)`, where `arguments` points at the
+    /// An object file with the function [`step_symbol`]`(context, state, workspace, arguments)`, where `arguments` points at the
     /// address of each; the runtime's routines are imports.
     ///
     /// # Errors
@@ -44,6 +44,12 @@ pub trait Backend {
 
     /// Whether workers share the iterations of a step.
     fn is_shared(&self, step: &Step) -> bool;
+}
+
+/// What the function of a whole program is called.
+pub fn step_symbol(program: &Program) -> String {
+    let letters = program.name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' });
+    format!("bpc_step_{}", letters.collect::<String>())
 }
 
 /// A tensor in memory of the caller.

@@ -25,7 +25,7 @@ entity_impl!(ValueId, "v");
 /// One compiled step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
-    /// Of the model.
+    /// Of the model, with `_eval` behind it for an evaluation; of the region where there is no model.
     pub name: String,
     /// All memory.
     pub buffers: PrimaryMap<BufferId, Buffer>,

@@ -5,6 +5,7 @@
 //! Leaves out: where the code ends up.
 
 use super::{kernel, step};
+use crate::codegen::backend::step_symbol;
 use crate::kernel::ir::Program;
 use crate::kernel::verify;
 use cranelift_codegen::ir::UserFuncName;
@@ -69,7 +70,7 @@ pub(super) fn generate(module: &mut dyn Module, program: &Program, listing: &mut
         define(module, id, &name, &mut context, listing)?;
         kernels.push(id);
     }
-    let name = format!("bpc_step_{}", symbol(&program.name));
+    let name = step_symbol(program);
     context.func.signature = step::signature(convention);
     let id = module.declare_function(&name, Linkage::Export, &context.func.signature).map_err(failed)?;
     context.func.name = UserFuncName::user(0, id.as_u32());
@@ -100,7 +101,7 @@ fn define(
     Ok(())
 }
 
-/// A name as a symbol.
+/// A name as a part of a symbol.
 fn symbol(name: &str) -> String {
     let letters: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     letters.chars().take(80).collect()
