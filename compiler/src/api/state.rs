@@ -8,7 +8,7 @@
 use super::error::Error;
 use super::step::memory;
 use super::values::Tensors;
-use crate::codegen::jit::AlignedBytes;
+use crate::codegen::memory::AlignedBytes;
 use crate::ir::graph::InputRole;
 use crate::ir::types::TensorType;
 use crate::kernel::ir::{BufferRole, Place, Program};

@@ -11,7 +11,7 @@ use super::state::{State, tensor_type};
 use super::values::Tensors;
 use crate::codegen::Host;
 use crate::codegen::backend::{Argument, Backend, CompiledStep};
-use crate::codegen::jit::AlignedBytes;
+use crate::codegen::memory::AlignedBytes;
 use crate::ir::types::TensorType;
 use crate::kernel::ir::{BufferRole, Place, Program};
 use crate::lower::Warning;
@@ -177,9 +177,8 @@ impl Step {
             self.model.check_names(inputs)?;
             let compilation = self.model.compile(&key.1.iter().cloned().collect(), mode == Mode::Train)?;
             let code = compiled(&compilation.kernels)?;
-            let scratch_bytes = Host.scratch_bytes(&compilation.kernels) as usize;
-            if self.context.scratch_bytes() < scratch_bytes {
-                self.context = Context::new(self.threads, scratch_bytes);
+            if self.context.scratch_bytes() < code.scratch_bytes() {
+                self.context = code.context(self.threads);
             }
             let workspace = memory("workspace of a step", compilation.kernels.workspace_bytes)?;
             let buffers = &compilation.kernels.buffers;

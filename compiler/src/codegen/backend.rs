@@ -5,7 +5,7 @@
 //! products and routines, which is a matter of the machine.
 //! Leaves out: choosing a backend ([`super::Host`]).
 
-use super::jit::AlignedBytes;
+use super::memory::AlignedBytes;
 use crate::kernel::ir::{Program, Step};
 use bpc_runtime::pool::Context;
 
@@ -62,8 +62,13 @@ pub enum Argument<'a> {
 
 /// A program that was compiled.
 pub trait CompiledStep {
-    /// Workers with the scratch that this step needs.
-    fn context(&self, threads: usize) -> Context;
+    /// Bytes of scratch that each worker needs.
+    fn scratch_bytes(&self) -> usize;
+
+    /// Workers with as much.
+    fn context(&self, threads: usize) -> Context {
+        Context::new(threads, self.scratch_bytes())
+    }
 
     /// Runs one step on its two blocks of memory and on what the caller gives, in the order of [`Program::arguments`].
     ///

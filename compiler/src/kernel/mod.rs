@@ -4,27 +4,27 @@
 //! Guarantees: the program computes what the graph means, in the graph's dtypes; the same graph gives the same program.
 //! Leaves out: machine code (`codegen`).
 
-pub mod affine;
-pub mod emit;
+mod affine;
+mod emit;
 pub mod evaluate;
-pub mod fuse;
-pub mod in_place;
+mod fuse;
+mod in_place;
 pub mod ir;
 pub mod library;
-pub mod march;
-pub mod memory;
+mod march;
+mod memory;
 pub mod pack;
 pub mod plan;
-pub mod product;
-pub mod prune;
-pub mod region;
-pub mod repeat;
+mod product;
+mod prune;
+mod region;
+mod repeat;
 mod rows;
 pub mod schedule;
-pub mod scratch;
+mod scratch;
 pub mod text;
 pub mod verify;
-pub mod views;
+mod views;
 
 use crate::ir::graph::Graph;
 use ir::{Program, Step};

@@ -6,7 +6,7 @@
 
 use bpc::codegen::Host;
 use bpc::codegen::backend::{Backend, CompiledStep};
-use bpc::codegen::jit::{AlignedBytes, Element};
+use bpc::codegen::memory::{AlignedBytes, Element};
 use bpc::ir::types::{Dtype, Literal, TensorType};
 use bpc::kernel::ir::*;
 

@@ -5,7 +5,7 @@
 //! Leaves out: heavy functions, which the runtime's tests measure.
 
 use crate::case::{Case, assert_bits, load, store, value};
-use bpc::codegen::jit::Element;
+use bpc::codegen::memory::Element;
 use bpc::ir::op::Op;
 use bpc::ir::types::Dtype;
 use bpc::kernel::ir::{Scalar, Stage, ValueId};

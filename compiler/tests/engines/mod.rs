@@ -2,7 +2,7 @@
 
 use bpc::codegen::Host;
 use bpc::codegen::backend::{Argument, Backend, CompiledStep};
-use bpc::codegen::jit::AlignedBytes;
+use bpc::codegen::memory::AlignedBytes;
 use bpc::kernel::evaluate::Blocks;
 use bpc::kernel::ir::{BufferRole, Program};
 

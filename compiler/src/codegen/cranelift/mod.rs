@@ -7,6 +7,7 @@
 mod arithmetic;
 mod bits;
 mod emitter;
+mod jit;
 mod kernel;
 mod march;
 mod module;
@@ -17,12 +18,12 @@ mod step;
 mod vector;
 
 use super::backend::Backend;
-use super::jit::JitStep;
 use crate::kernel::ir::{Program, Step};
 use crate::kernel::library;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
+use jit::JitStep;
 use module::Listing;
 
 /// See the module.
