@@ -7,6 +7,7 @@
 
 use crate::codegen::backend::step_symbol;
 use crate::initial;
+use crate::ir::graph::InputRole;
 use crate::kernel::ir::{Buffer, BufferRole, Place};
 use crate::pipeline::Compilation;
 use std::collections::BTreeSet;
@@ -27,7 +28,8 @@ pub fn header(compilation: &Compilation, scratch_bytes: u64) -> String {
  *   bpc_context_free(workers);
  *
  * Types of elements: f32 float, f64 double, i32 int32_t, i64 int64_t, u32 uint32_t, bool one byte, 0 or 1.
- * Tensors are row-major. A number after OFFSET or WARNING is of bytes. */
+ * Tensors are row-major. Where rows of bits are packed, each begins with a new uint64_t; its element i is bit i % 64,
+ * from the lowest, of its word i / 64. */
 #ifndef BPC_{name}_H
 #define BPC_{name}_H
 
@@ -86,32 +88,31 @@ void {symbol}(const struct bpc_context *context, void *state, void *workspace, v
 
 /// The lines of one tensor.
 fn define(text: &mut String, model: &str, kind: &str, identifier: &str, place: u64, buffer: &Buffer, role: &str) {
-    let _ = writeln!(
-        text,
-        "#define BPC_{model}_{kind}_{identifier} {place} /* `{}`: {}, {role} */",
-        buffer.name, buffer.ty
-    );
-    let _ = writeln!(text, "#define BPC_{model}_ELEMENTS_{identifier} {}", buffer.ty.elements());
+    let Buffer { name, ty, packed, .. } = buffer;
+    let rows = packed.map_or(String::new(), |row| format!(", packed in rows of {row}"));
+    let (unit, count) = if packed.is_some() { ("WORDS", buffer.bytes() / 8) } else { ("ELEMENTS", ty.elements()) };
+    let _ = writeln!(text, "#define BPC_{model}_{kind}_{identifier} {place} /* `{name}`: {ty}{rows}; {role} */");
+    let _ = writeln!(text, "#define BPC_{model}_{unit}_{identifier} {count}");
 }
 
 /// What a tensor of the state is, and what it holds before the first step.
 fn role_in_state(compilation: &Compilation, buffer: &Buffer) -> String {
-    let lowered = &compilation.lowered;
+    let (lowered, main) = (&compilation.lowered, compilation.optimized.main());
     if let Some(parameter) = lowered.parameters.iter().find(|parameter| parameter.name == buffer.name) {
-        let constraint = parameter.constraint.as_ref();
-        return constraint
-            .map_or("parameter".into(), |set| format!("parameter, stored as what `{set}` makes its value of"));
+        return match &parameter.constraint {
+            None => "parameter".into(),
+            Some(set) => format!("parameter, stored as what `{set}` makes its value of"),
+        };
     }
-    match buffer.name.as_str() {
-        "seed" => "of all random numbers, the low word first, given by the caller".into(),
-        "step" => "number of the step, 0 at first and counted by training".into(),
-        name => {
-            let init = initial::first_values(lowered).find(|(state, _)| *state == name);
-            let zero = init.is_some_and(|(_, init)| initial::is_zero(init));
-            let first = if zero { "0 at first" } else { "at first as its `state` line says" };
-            format!("state of an optimiser, {first}")
-        }
+    if main.input_of(InputRole::Seed) == Some(&buffer.name) {
+        return "seed of all random numbers, its low word first".into();
     }
+    if main.input_of(InputRole::Step) == Some(&buffer.name) {
+        return "number of the step, 0 at first; training counts it".into();
+    }
+    let init = initial::first_values(lowered).find(|(state, _)| **state == buffer.name);
+    let zero = init.is_some_and(|(_, init)| initial::is_zero(init));
+    format!("state of an optimiser, at first {}", if zero { "0" } else { "what its `state` line says" })
 }
 
 /// Names of tensors as ends of C identifiers, each once.

@@ -13,7 +13,7 @@ pub mod ir;
 pub mod library;
 mod march;
 mod memory;
-pub mod pack;
+pub(crate) mod pack;
 pub mod plan;
 mod product;
 mod prune;
