@@ -81,7 +81,8 @@ fn overview(compilation: &Compilation) -> String {
     }
     out += &table("lll", &rows);
     let count: u64 = lowered.parameters.iter().map(|parameter| parameter.ty.elements()).sum();
-    let size: u64 = lowered.parameters.iter().map(|parameter| parameter.ty.bytes()).sum();
+    let buffers = compilation.kernels.buffers.values();
+    let size: u64 = buffers.filter(|buffer| buffer.role == BufferRole::Parameter).map(Buffer::bytes).sum();
     out += &format!("  {count} parameters, {}\n", bytes(size));
     out += &format!("  {} a step\n", operations(measure::operations(&compilation.optimized)));
     out += &format!(

@@ -157,3 +157,30 @@ model kept { param w: bool[3, 70] ~ fair_coin; in x: f32[]; out any = x + sum(f3
     let trues = weight.iter().filter(|bit| **bit).count() as f64;
     assert_eq!(step.evaluate(&mut state, &inputs).unwrap().scalar("any").unwrap(), trues);
 }
+
+/// Loops in time work on a copy with a byte for each bit: as a constant, for a routine inside, and walking row by row.
+#[test]
+fn loops_in_time_read_packed_bits() {
+    let text = "use std.logic { count, embed }
+model loops {
+    in x: f64[4, 70]
+    WEIGHT
+    let gathered = scan s = zeros([70], f64) over row in x { next s = 0.5 * s + row * sum(embed(w, f64), axis = 0) }
+    let counted = scan c = x over k in range(3) { next c = c - 0.01 * sum(count(c > 0, w, dtype = f64)) }
+    let along = scan t = zeros([], f64) over row in w { next t = 0.5 * t + sum(f64(row)) }
+    out gathered = gathered
+    out counted = counted
+    out along = along
+}";
+    let [packed, plain] = both(text, "bool[5, 70]");
+    let inputs = Tensors::new().with_slice("x", &[4, 70], &doubles(4 * 70, 7)).unwrap();
+    let weight = Tensors::new().with_slice("w", &[5, 70], &bits(5 * 70, 8)).unwrap();
+    let with_weight = inputs.clone().with_slice("w", &[5, 70], &bits(5 * 70, 8)).unwrap();
+    let (packed, plain) = (outputs(&packed, &weight, &inputs), outputs(&plain, &Tensors::new(), &with_weight));
+    for (packed, plain) in packed.iter().zip(&plain) {
+        assert_eq!(plain.iter().count(), 3);
+        for (name, wanted) in plain.iter() {
+            assert_eq!(packed.get(name).unwrap().bytes(), wanted.bytes(), "{name}");
+        }
+    }
+}

@@ -151,10 +151,13 @@ fn thresholds_of_the_linear_files() {
         let golden = &record["activation"];
         let [x, w, z] = ["x", "w", "z_real"].map(|name| numbers(&record[name]));
         let inputs = Tensors::new().bits("x", &x).bits("w", &w).doubles("z", &z);
-        let text = windowed("tanh", golden["fan_in"].as_u64().unwrap()).replace(" + shift", "").replace(", tau", "");
+        let fan_in = golden["fan_in"].as_u64().unwrap();
+        let change = format!("out y = y\n    out change = f64(fire(c + 1, {fan_in})) - f64(y)");
+        let text = windowed("tanh", fan_in).replace(" + shift", "").replace(", tau", "").replace("out y = y", &change);
         let found = outputs(&text, &Tensors::new(), &inputs);
         assert_close(file, &found, "y", &bits_of(&golden["fire"]), 0.0);
         assert_close(file, &found, "signal", &numbers(&golden["signal"]), 1e-12);
+        assert_close(file, &found, "change", &numbers(&golden["exact_variation"]), 0.0);
     }
 }
 
@@ -300,4 +303,82 @@ fn exact_rules_are_held_to_flips() {
     }
     let wrong = &checked(3)[&("doubled".to_string(), "exact".to_string())];
     assert!(!wrong.holds() && wrong.error > 0.3, "{wrong:?}");
+}
+
+/// However a layer is written, it is a count of one gate forward and a product with bits backward: no number stands for a bit.
+#[test]
+fn products_of_embeddings_are_rewritten_to_counts() {
+    use bpc::ir::types::{Dtype, TensorType};
+    let text = "use std.boolean { fair_coin }
+use std.logic { count, embed }
+use std.nn { linear }
+model forms {
+    in x: bool[6, 70]
+    in z: f32[6, 9]
+    param w: bool[9, 70] ~ fair_coin
+    let product = linear(embed(x), embed(w))
+    out product = product
+    out by_x = grad(sum(z * product), x)
+    out by_w = grad(sum(z * product), w)
+    out negated = count(not x, w)
+    out differ = count(x, w, \"xor\")
+}";
+    let inputs = [
+        ("x".to_string(), TensorType::new(Dtype::Bool, [6, 70])),
+        ("z".to_string(), TensorType::new(Dtype::F32, [6, 9])),
+    ];
+    let compilation = crate::golden::model(text).compile(&inputs.into(), false).unwrap();
+    let named = |name: &str| compilation.optimized.main().nodes.values().filter(|node| node.op.name() == name).count();
+    // One count is the product, the other what both of the last two are.
+    assert_eq!([named("matmul"), named("bit_matmul"), named("bit_count"), named("not")], [0, 2, 2, 0]);
+}
+
+/// Only what goes down is scaled, by sqrt(2 / fan-out); votes of weights never are.
+#[test]
+fn signals_keep_their_size() {
+    for file in ["linear0", "linear1"] {
+        let record = record(file);
+        let [x, w, z] = ["x", "w", "z_real"].map(|name| numbers(&record[name]));
+        let golden = &record["gates"]["xnor"]["real"];
+        let text = "use std.logic { count }
+use std.rules.boolean
+model scaled {
+    in x: bool[B, I]
+    in w: bool[O, I]
+    in z: f64[B, O]
+    let loss = sum(z * (count(x, w, dtype = f64) via boolean))
+    out grad_x = grad(loss, x)
+    out grad_w = grad(loss, w)
+}";
+        let inputs = Tensors::new().bits("x", &x).bits("w", &w).doubles("z", &z);
+        let found = outputs(text, &Tensors::new(), &inputs);
+        let mut scaled = numbers(&golden["grad_x"]);
+        scaled.data.iter_mut().for_each(|vote| *vote *= record["signal_scale"].as_f64().unwrap());
+        assert_close(file, &found, "grad_x", &scaled, 1e-12);
+        assert_close(file, &found, "grad_w", &numbers(&golden["grad_w"]), 1e-12);
+    }
+}
+
+/// A place of a convolution is counted O k k / stride^2 times, and of pool^2 counts one sends its signal back.
+#[test]
+fn signals_of_convolutions_keep_their_size() {
+    let record = record("conv0");
+    let [x, w] = ["x", "w"].map(|name| numbers(&record[name]));
+    for (stride, pool) in [(1u32, 1u32), (2, 1), (1, 2)] {
+        let text = format!(
+            "use std.boolean {{ count2d }}
+model counts {{
+    in x: bool[2, 3, 6, 5]
+    in w: bool[4, 3, 3, 3]
+    out votes = grad(sum(square(count2d(x, w, stride = {stride}, scale = false, dtype = f64))), x)
+    out signal = grad(sum(square(count2d(x, w, stride = {stride}, pool = {pool}, dtype = f64))), x)
+}}"
+        );
+        let found = outputs(&text, &Tensors::new(), &Tensors::new().bits("x", &x).bits("w", &w));
+        let factor = f64::from(pool) * (2.0 * f64::from(stride * stride) / (4.0 * 9.0)).sqrt();
+        let votes = found[0].get("votes").unwrap();
+        let wanted = votes.to_f64().iter().map(|vote| vote * factor).collect();
+        let wanted = Numbers { shape: votes.shape().to_vec(), data: wanted };
+        assert_close(&format!("stride {stride}, pool {pool}"), &found, "signal", &wanted, 1e-12);
+    }
 }

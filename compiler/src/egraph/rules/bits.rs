@@ -74,6 +74,33 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "bits-factor",
+        doc: "bit_matmul(c * x, w) = c * bit_matmul(x, w) for a number c, where the product is not larger",
+        example: r#"
+                n0 = input {role = data, name = "x", ty = f64[2, 8]} : f64[2, 8]
+                n1 = input {role = data, name = "w", ty = bool[8, 3]} : bool[8, 3]
+                n2 = constant {value = f64(0.5), shape = [2, 8]} : f64[2, 8]
+                n3 = mul(n2, n0) : f64[2, 8]
+                n4 = bit_matmul(n3, n1) {on = 1, off = -1} : f64[2, 3]
+                result value "y" = n4
+            "#,
+        at: &["bit_matmul"],
+        rewrite: |m| {
+            let (scaled, bits) = m.pair();
+            if m.result().elements() > m.ty(scaled).elements() {
+                return;
+            }
+            for (op, operands) in m.terms(scaled) {
+                let Op::Mul {} = op else { continue };
+                for (factor, x) in [(operands[0], operands[1]), (operands[1], operands[0])] {
+                    let Some(number) = m.literal(factor) else { continue };
+                    let product = apply(m.op().clone(), [x.into(), bits.into()]);
+                    m.becomes(apply(Op::Mul {}, [product, splat(number, m.result())]));
+                }
+            }
+        },
+    },
+    Rule {
         name: "count-complement",
         doc: "count(x xor w) = I - count(x xnor w), count(x or w) = I - count(not x and not w)",
         example: r#"
