@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long each form of a line runs.
-const SECONDS: f64 = 0.6;
+const SECONDS: f64 = 0.3;
 
 /// A name, its integrator with the system, and the sizes of state, input and parameters.
 type System = (&'static str, &'static str, u64, u64, u64);

@@ -54,3 +54,78 @@ fn the_interpreter_gives_outputs_alone() {
     let names: Vec<&str> = outputs.iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["high", "loss"]);
 }
+
+/// What a rollout says of itself, by its inputs.
+const ROLLOUT: &str = "
+use std.physics
+fn run_away(x: f[.., 1], u: f[.., 1], theta: f[1]) -> f[.., 1] { theta * x * x + u }
+model rollout {
+    in x0: f64[2, 1]
+    in u: f64[4, 2, 1]
+    in theta: f64[1]
+    in weight: f64[5, 2]
+    in data: f64[5, 2, 1]
+    let (last, path) = scan x = x0 over push in u {
+        let y = STEP(run_away, x, push, theta, dt = 0.5)
+        next x = y
+        yield y
+    }
+    let states = watched(with_first(x0, path))
+    let solved = watched_midpoint(run_away, states, u, theta, dt = 0.5)
+    let measured = watched_data(weight, data)
+    let end = watched_growth(last, x0, limit = 50)
+    let seen = warned_where(theta[0] > 100, \"steep\")
+    out cost = weighted_square_error(weight, states, measured)
+}";
+
+/// The first state of the second trajectory, theta, and the sample 3 of it; what is said then.
+fn said(step: &str, x0: f64, theta: f64, sample: f64, weight: f64) -> Vec<String> {
+    let mut data = [0.0; 10];
+    data[7] = sample;
+    let mut weights = [1.0; 10];
+    weights[7] = weight;
+    let inputs = Tensors::new()
+        .with_slice("x0", &[2, 1], &[0.1, x0])
+        .and_then(|inputs| inputs.with_slice("u", &[4, 2, 1], &[0.0; 8]))
+        .and_then(|inputs| inputs.with_slice("theta", &[1], &[theta]))
+        .and_then(|inputs| inputs.with_slice("data", &[5, 2, 1], &data))
+        .and_then(|inputs| inputs.with_slice("weight", &[5, 2], &weights))
+        .unwrap();
+    let model = compile_text("rollout.bp", &ROLLOUT.replace("STEP", step), &mut |_| None);
+    let mut step = model.unwrap_or_else(|error| panic!("{error}")).jit_with_threads(1).unwrap();
+    step.evaluate(&mut State::new(0), &inputs).unwrap();
+    step.warnings().iter().map(|warning| format!("{}: {}", warning.site, warning.message)).collect()
+}
+
+#[test]
+fn a_rollout_says_where_it_goes_wrong() {
+    let nothing: [&str; 0] = [];
+    assert_eq!(said("implicit_midpoint", 0.2, 0.5, 0.0, 1.0), nothing);
+    let begins = |found: &[String], wanted: &[&str]| {
+        assert_eq!(found.len(), wanted.len(), "{found:?}");
+        assert!(wanted.iter().all(|text| found.iter().any(|line| line.contains(text))), "{found:?} and {wanted:?}");
+    };
+    // Data count where they have a weight.
+    assert_eq!(said("implicit_midpoint", 0.2, 0.5, f64::NAN, 0.0), nothing);
+    begins(
+        &said("implicit_midpoint", 0.2, 0.5, f64::NAN, 1.0),
+        &["a sample under a weight is not finite (step, trajectory, channel), at [3, 1, 0]"],
+    );
+    // x' = x^2 from 7 has no midpoint that is real: 1 - 2 * 0.5 * 7 < 0.
+    let found = said("implicit_midpoint", 7.0, 1.0, 0.0, 1.0);
+    assert!(found.iter().any(|line| line.contains("do not converge (step, trajectory), at [0, 1]")), "{found:?}");
+    // By Euler steps: 1e100, 5e199, then beyond what numbers hold, at the third state.
+    let found = said("euler", 1e30, 1.0, 0.0, 1.0);
+    assert!(
+        found.iter().any(|line| line.contains("a state is not finite (step, trajectory, component), at [1, 1, 0]")),
+        "{found:?}"
+    );
+    // A derivative of 1 + theta x at each of four steps.
+    let found = said("euler", 2.0, 1.0, 0.0, 1.0);
+    assert!(
+        found.iter().any(|line| line.contains("too sensitive to the first one") && line.ends_with("at [1]")),
+        "{found:?}"
+    );
+    let found = said("euler", 0.0, 101.0, 0.0, 1.0);
+    assert!(found.iter().any(|line| line.ends_with("steep")), "{found:?}");
+}

@@ -167,7 +167,13 @@ pub static BUILTINS: &[Builtin] = &[
     row("plus", Special, &["x", "y"], 2, "Entry by entry sum of two lists of whole numbers."),
     row("minus", Special, &["x", "y"], 2, "Entry by entry difference of two lists of whole numbers."),
     row("invert", Special, &["axes"], 1, "The list of axes that undoes a permutation."),
-    row("warn", Special, &["condition", "message"], 2, "Training says this message when the scalar condition holds."),
+    row(
+        "warn",
+        Special,
+        &["condition", "message", "at"],
+        2,
+        "Training says this message when the scalar condition holds, and the whole numbers `at`.",
+    ),
     row("assert", Special, &["condition", "message"], 2, "A compile error with this message unless true."),
     row("made_by", Special, &["x", "function"], 2, "Whether a function of this name with a rule gave x."),
 ];

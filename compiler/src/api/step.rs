@@ -70,8 +70,8 @@ struct Specialisation {
     arguments: Vec<ArgumentType>,
     /// What the last step gave, in the order of the arguments.
     outputs: Vec<HostTensor>,
-    /// Names and offsets in the workspace.
-    warnings: Vec<(String, usize)>,
+    /// Names, offsets in the workspace, and how many numbers follow the condition; a condition alone is a byte.
+    warnings: Vec<(String, usize, Option<usize>)>,
 }
 
 struct ArgumentType {
@@ -161,11 +161,17 @@ impl Step {
         }
         special.code.run(&self.context, &mut state.block, &mut special.workspace, &mut arguments);
         self.warned.clear();
-        for (name, offset) in &special.warnings {
-            if special.workspace.elements::<u8>(*offset, 1)[0] != 0 {
-                let known = special.compilation.lowered.warnings.iter();
-                self.warned.extend(known.filter(|warning| warning.name == *name).cloned());
-            }
+        for (name, offset, numbers) in &special.warnings {
+            let (holds, at) = match numbers {
+                Some(count) => {
+                    let all = special.workspace.elements::<i32>(*offset, 1 + count);
+                    (all[0] != 0, format!(", at {:?}", &all[1..]))
+                }
+                None => (special.workspace.elements::<u8>(*offset, 1)[0] != 0, String::new()),
+            };
+            let known = special.compilation.lowered.warnings.iter();
+            let said = known.filter(|warning| holds && warning.name == *name).cloned();
+            self.warned.extend(said.map(|warning| Warning { message: warning.message + &at, ..warning }));
         }
         let names = special.arguments.iter().filter(is_output).map(|argument| argument.name.clone());
         Ok(names.zip(special.outputs.iter().cloned()).collect())
@@ -188,7 +194,10 @@ impl Step {
                 is_output: buffers[id].role == BufferRole::Output,
             });
             let warnings = buffers.values().filter_map(|buffer| match (buffer.role, buffer.place) {
-                (BufferRole::Warning, Place::Workspace(offset)) => Some((buffer.name.clone(), offset as usize)),
+                (BufferRole::Warning, Place::Workspace(offset)) => {
+                    let numbers = buffer.ty.shape.first().map(|count| *count as usize - 1);
+                    Some((buffer.name.clone(), offset as usize, numbers))
+                }
                 _ => None,
             });
             let (arguments, warnings) = (arguments.collect(), warnings.collect());

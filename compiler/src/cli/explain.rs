@@ -185,7 +185,7 @@ fn forms(what: &egraph::Report) -> String {
     }
     let mut all = vec![row(["loop", "form", "cost", ""])];
     all.append(&mut rows);
-    format!("Exact forms of the derivatives of loops, with their cost by the model\n{}", table("llrl", &all))
+    format!("Exact forms of the derivatives of loops, with the cost of the step by the model\n{}", table("llrl", &all))
 }
 
 fn random(compilation: &Compilation) -> String {

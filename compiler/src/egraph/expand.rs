@@ -38,11 +38,13 @@ pub struct Forms {
     pub forms: Vec<(String, Vec<Id>)>,
 }
 
-/// Loads a region of `graph`; the bodies of its scans are called by their new ids.
-pub fn load(graph: &Graph, region: RegionId, bodies: &BTreeMap<RegionId, RegionId>) -> Loaded {
+/// Loads a region of `graph`; the bodies of its scans are called by their new ids. All forms of what a loop sends back are equal, or
+/// the one with the number `form` stands for them.
+pub fn load(graph: &Graph, region: RegionId, bodies: &BTreeMap<RegionId, RegionId>, form: Option<usize>) -> Loaded {
     let mut loader = Loader {
         graph,
         bodies,
+        form,
         egraph: EGraph::new(Analysis::default()),
         expanded: BTreeMap::new(),
         forms: Vec::new(),
@@ -64,6 +66,7 @@ pub fn load(graph: &Graph, region: RegionId, bodies: &BTreeMap<RegionId, RegionI
 struct Loader<'a> {
     graph: &'a Graph,
     bodies: &'a BTreeMap<RegionId, RegionId>,
+    form: Option<usize>,
     egraph: EGraph,
     expanded: BTreeMap<&'static str, u64>,
     forms: Vec<Forms>,
@@ -136,8 +139,11 @@ impl Loader<'_> {
             Op::Via { .. } => ("expand-via", term.children[0]),
             Op::Forms {} => {
                 self.note_forms(&term.children);
-                let forms = &term.children[1..];
-                ("expand-forms", forms.iter().fold(term.children[0], |one, other| self.equal(one, *other)))
+                let forms = match self.form {
+                    Some(form) => std::slice::from_ref(&term.children[form.min(term.children.len() - 1)]),
+                    None => &term.children[..],
+                };
+                ("expand-forms", forms[1..].iter().fold(forms[0], |one, other| self.equal(one, *other)))
             }
             _ => return class,
         };

@@ -246,12 +246,6 @@ impl Settling {
     }
 }
 
-/// The least cost of a term of a class alone.
-pub fn own_cost(egraph: &EGraph, class: Id, bodies: &BTreeMap<RegionId, u64>) -> u64 {
-    let terms = finite_terms(egraph, egraph.find(class), bodies);
-    terms.into_iter().map(|(_, cost)| cost).min().unwrap_or(INFINITE)
-}
-
 /// The terms of a class that may be chosen, with their costs.
 fn finite_terms(egraph: &EGraph, class: Id, bodies: &BTreeMap<RegionId, u64>) -> Vec<(usize, u64)> {
     let class = &egraph[class];

@@ -68,31 +68,22 @@ pub struct Report {
 pub struct FormChoice {
     /// The region that is the body of the loop.
     pub of: String,
-    /// Rule and form with the cost of its loops, in picoseconds by the cost model.
+    /// Rule and form with the cost of the step where all loops take it, in picoseconds by the cost model.
     pub forms: Vec<(String, u64)>,
     /// The forms that are computed; none where nothing needs them.
     pub taken: Vec<usize>,
 }
 
-fn form_choice(
-    egraph: &EGraph,
-    chosen: &extract::Extraction,
-    forms: &expand::Forms,
-    costs: &BTreeMap<RegionId, u64>,
-    result: &Graph,
-) -> FormChoice {
+fn form_choice(egraph: &EGraph, chosen: &extract::Extraction, forms: &expand::Forms, result: &Graph) -> FormChoice {
     let body = forms.of.and_then(|class| {
         let mut nodes = egraph[egraph.find(class)].nodes.iter();
         nodes.find_map(|term| egraph.analysis.ops[term.op].body())
     });
     let of = body.map_or_else(String::new, |body| result.regions[body].name.clone());
-    let cost = |loops: &Vec<Id>| {
-        loops.iter().fold(0u64, |sum, class| sum.saturating_add(extract::own_cost(egraph, *class, costs)))
-    };
     let taken = |loops: &Vec<Id>| loops.iter().any(|class| chosen.uses(egraph, *class));
     FormChoice {
         of,
-        forms: forms.forms.iter().map(|(name, loops)| (name.clone(), cost(loops))).collect(),
+        forms: forms.forms.iter().map(|(name, _)| (name.clone(), 0)).collect(),
         taken: (0..forms.forms.len()).filter(|index| taken(&forms.forms[*index].1)).collect(),
     }
 }
@@ -103,47 +94,84 @@ pub fn optimize(graph: &Graph, limits: &Limits) -> (Graph, Report) {
 }
 
 fn optimize_with(graph: &Graph, limits: &Limits, rules: &[&Rule]) -> (Graph, Report) {
-    let mut result = Graph::default();
-    let mut report = Report::default();
-    let mut bodies = BTreeMap::new();
-    let (mut plain_costs, mut costs) = (BTreeMap::new(), BTreeMap::new());
-    for region in executed_regions(graph) {
-        let source = &graph.regions[region];
-        let mut loaded = expand::load(graph, region, &bodies);
-        for (name, count) in &loaded.expanded {
-            *report.fired.entry(name).or_default() += count;
-        }
-        let roots = |egraph: &EGraph| -> Vec<Id> { loaded.results.iter().map(|class| egraph.find(*class)).collect() };
-        let plain_cost = extract::extract(&loaded.egraph, &roots(&loaded.egraph), &plain_costs).cost;
-        let plain = extract::extract(&loaded.egraph, &roots(&loaded.egraph), &costs);
-        let plain_region = extract::build(&loaded.egraph, &plain, source, &loaded.inputs);
-        saturate(&mut loaded.egraph, limits, rules, &source.name, &mut report);
-        let roots = roots(&loaded.egraph);
-        let best = extract::extract(&loaded.egraph, &roots, &costs);
-        let better = best.cost < plain.cost;
-        let chosen = if better { &best } else { &plain };
-        for forms in &loaded.forms {
-            report.forms.push(form_choice(&loaded.egraph, chosen, forms, &costs, &result));
-        }
-        let (region_cost, optimized) = if better {
-            (best.cost, extract::build(&loaded.egraph, &best, source, &loaded.inputs))
-        } else {
-            (plain.cost, plain_region)
-        };
-        report.e_nodes += loaded.egraph.total_number_of_nodes();
-        report.classes += loaded.egraph.number_of_classes();
-        let id = result.add(optimized);
-        bodies.insert(region, id);
-        plain_costs.insert(id, plain_cost);
-        costs.insert(id, region_cost);
-        (report.cost_before, report.cost_after) = (plain_cost, region_cost);
+    let mut bodies = Work::default();
+    let main = graph.main_id();
+    for region in executed_regions(graph).into_iter().filter(|region| *region != main) {
+        bodies.add(graph, region, None, limits, rules);
     }
-    fuse_loops::fuse_loops(&mut result, &mut costs, limits, rules, &mut report);
+    let forms = |op: &Op, operands: usize| if matches!(op, Op::Forms {}) { operands } else { 0 };
+    let forms: Vec<usize> = graph.main().nodes.values().map(|node| forms(&node.op, node.operands.len())).collect();
+    // What the fusion of loops saves is known behind it: each form is tried to the end, and so is the choice that the e-graph makes
+    // where there are several loops or none.
+    let mut choices: Vec<Option<usize>> = (0..forms.iter().copied().max().unwrap_or(0)).map(Some).collect();
+    if forms.iter().filter(|count| **count > 0).count() != 1 {
+        choices.push(None);
+    }
+    let tried = choices.iter().map(|form| {
+        let mut work = bodies.clone();
+        work.add(graph, main, *form, limits, rules);
+        fuse_loops::fuse_loops(&mut work.result, &mut work.costs, limits, rules, &mut work.report);
+        let total = cost::total(work.result.main(), &work.costs);
+        (total, work)
+    });
+    let tried: Vec<(u64, Work)> = tried.collect();
+    let totals: Vec<u64> = tried.iter().map(|(total, _)| *total).collect();
+    let best = tried.into_iter().min_by_key(|(total, _)| *total);
+    let Some((_, Work { result, mut report, .. })) = best else { unreachable!("bug in bpc: nothing was tried") };
+    for choice in &mut report.forms {
+        choice.forms.iter_mut().zip(&totals).for_each(|((_, cost), total)| *cost = *total);
+    }
     let (result, dropped) = scan_dead::drop_dead_parts(&result);
     if dropped > 0 {
         report.fired.insert("scan-dead", dropped);
     }
     (result, report)
+}
+
+/// A graph in the making: its regions so far, with the new ids of the old ones, and what a turn of each costs.
+#[derive(Clone, Default)]
+struct Work {
+    result: Graph,
+    report: Report,
+    bodies: BTreeMap<RegionId, RegionId>,
+    plain_costs: BTreeMap<RegionId, u64>,
+    costs: BTreeMap<RegionId, u64>,
+}
+
+impl Work {
+    /// Expands and optimises one more region.
+    fn add(&mut self, graph: &Graph, region: RegionId, form: Option<usize>, limits: &Limits, rules: &[&Rule]) {
+        let source = &graph.regions[region];
+        let mut loaded = expand::load(graph, region, &self.bodies, form);
+        for (name, count) in &loaded.expanded {
+            *self.report.fired.entry(name).or_default() += count;
+        }
+        let roots = |egraph: &EGraph| -> Vec<Id> { loaded.results.iter().map(|class| egraph.find(*class)).collect() };
+        let plain_cost = extract::extract(&loaded.egraph, &roots(&loaded.egraph), &self.plain_costs).cost;
+        let plain = extract::extract(&loaded.egraph, &roots(&loaded.egraph), &self.costs);
+        let plain_region = extract::build(&loaded.egraph, &plain, source, &loaded.inputs);
+        saturate(&mut loaded.egraph, limits, rules, &source.name, &mut self.report);
+        let roots = roots(&loaded.egraph);
+        let best = extract::extract(&loaded.egraph, &roots, &self.costs);
+        let better = best.cost < plain.cost;
+        let chosen = if better { &best } else { &plain };
+        for forms in &loaded.forms {
+            self.report.forms.push(form_choice(&loaded.egraph, chosen, forms, &self.result));
+        }
+        let (region_cost, optimized) = if better {
+            (best.cost, extract::build(&loaded.egraph, &best, source, &loaded.inputs))
+        } else {
+            (plain.cost, plain_region.clone())
+        };
+        self.report.e_nodes += loaded.egraph.total_number_of_nodes();
+        self.report.classes += loaded.egraph.number_of_classes();
+        (self.report.cost_before, self.report.cost_after) = (plain_cost, region_cost);
+        let (plain_turn, turn) = (cost::turn(&plain_region, &self.plain_costs), cost::turn(&optimized, &self.costs));
+        let id = self.result.add(optimized);
+        self.bodies.insert(region, id);
+        self.plain_costs.insert(id, plain_turn);
+        self.costs.insert(id, turn);
+    }
 }
 
 /// Main and the bodies of all scans that run when main runs, also those in rules; in the order of their ids.

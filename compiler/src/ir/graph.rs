@@ -58,7 +58,8 @@ pub enum OutputRole {
     Value,
     /// The next value of the parameter, state or step input of the same name.
     Next,
-    /// A bool scalar of main: where it holds, the caller says the warning of the same name.
+    /// A bool scalar of main, or an i32 vector: the condition and numbers that belong to it. Where it holds, the caller says the warning of
+    /// the same name.
     Warning,
 }
 

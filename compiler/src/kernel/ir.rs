@@ -100,7 +100,7 @@ pub enum BufferRole {
     Data,
     /// Read by the caller after the step.
     Output,
-    /// The same for a bool scalar that says whether a warning holds.
+    /// The same for a bool scalar that says whether a warning holds, or an i32 vector that begins with it.
     Warning,
     /// In between.
     Temporary,

@@ -10,7 +10,7 @@
 mod places;
 
 use super::rules::Rule;
-use super::{Limits, Report, expand, extract, saturate};
+use super::{Limits, Report, cost, expand, extract, saturate};
 use crate::ir::copy::{NodeMap, copy};
 use crate::ir::graph::{Graph, InputRole, NodeId, OutputRole, Provenance, Region, RegionId};
 use crate::ir::op::Op;
@@ -40,7 +40,7 @@ pub fn fuse_loops(
                 Fused::new(graph, main_id, (first, second), &same).expect("bug in bpc: loops that fit fit no more");
             let body = graph.add(fused.body(graph));
             let bodies: BTreeMap<RegionId, RegionId> = graph.regions.keys().map(|region| (region, region)).collect();
-            let mut loaded = expand::load(graph, body, &bodies);
+            let mut loaded = expand::load(graph, body, &bodies, None);
             saturate(&mut loaded.egraph, limits, rules, "fused loops", report);
             let roots: Vec<_> = loaded.results.iter().map(|class| loaded.egraph.find(*class)).collect();
             let before = same.len();
@@ -50,8 +50,9 @@ pub fn fuse_loops(
             }
             let best = extract::extract(&loaded.egraph, &roots, costs);
             let optimized = extract::build(&loaded.egraph, &best, &graph.regions[body], &loaded.inputs);
+            let turn = cost::turn(&optimized, costs);
             let body = graph.add(optimized);
-            costs.insert(body, best.cost);
+            costs.insert(body, turn);
             let main = fused.main(graph.regions[main_id].clone(), graph, body);
             main_id = graph.add(main);
             *report.fired.entry("loops-fused").or_default() += 1;

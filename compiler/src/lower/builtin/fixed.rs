@@ -67,8 +67,8 @@ impl Lowering<'_> {
         Ok(Value::List(inverse))
     }
 
-    /// `warn(condition, message)`: a static condition warns at the caller's line; another one is a result of the step
-    /// that training reads.
+    /// `warn(condition, message, at)`: a static condition warns at the caller's line; another one is a result of the step
+    /// that training reads, and the whole numbers `at` with it.
     pub(super) fn warning(&mut self, arguments: &Arguments) -> Outcome<Value> {
         let (message, message_place) = arguments.placed("message");
         let Value::Text(message) = message else {
@@ -93,7 +93,20 @@ impl Lowering<'_> {
         let site = self.frames.last().map_or_else(Vec::new, Frame::site).join(".");
         // Several lines may stand at one site.
         let name = format!("{site}#{}", self.model.warnings.len());
-        let node = self.node_here(&condition);
+        let result = match arguments.find("at") {
+            Some(given) => {
+                let at = self.tensor(arguments, "at")?;
+                if at.ty.rank() != 1 || at.ty.dtype != Dtype::I32 {
+                    let title = format!("`at` of `warn` is an i32 vector, and this is {}", self.type_text(&at.ty));
+                    return self.error("BP0203", title, given.span, "expected i32[..]");
+                }
+                let holds = self.emit(Op::Cast { dtype: Dtype::I32 }, &[&condition], arguments.span)?;
+                let holds = self.emit(Op::Reshape { shape: vec![1] }, &[&holds], arguments.span)?;
+                self.emit(Op::Concat { axis: 0 }, &[&holds, &at], arguments.span)?
+            }
+            None => condition,
+        };
+        let node = self.node_here(&result);
         self.region().result(OutputRole::Warning, &name, node);
         self.model.warnings.push(Warning { name, site, message });
         Ok(Value::Flag(true))
