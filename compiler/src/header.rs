@@ -63,13 +63,13 @@ void {symbol}(const struct bpc_context *context, void *state, void *workspace, v
     for (index, id) in arguments.into_iter().enumerate() {
         let buffer = &program.buffers[id];
         let role = if buffer.role == BufferRole::Output { "output" } else { "input" };
-        let identifier = identifiers.new(&buffer.name);
+        let identifier = identifiers.fresh(&buffer.name);
         define(&mut text, name, "ARGUMENT", &identifier, index as u64, buffer, role);
     }
     text.push_str("\n/* State: bytes from its beginning. */\n");
     for buffer in program.buffers.values() {
         if let (Place::State(offset), BufferRole::Parameter | BufferRole::State) = (buffer.place, buffer.role) {
-            let identifier = identifiers.new(&buffer.name);
+            let identifier = identifiers.fresh(&buffer.name);
             define(&mut text, name, "OFFSET", &identifier, offset, buffer, &role_in_state(compilation, buffer));
         }
     }
@@ -120,7 +120,7 @@ fn role_in_state(compilation: &Compilation, buffer: &Buffer) -> String {
 struct Identifiers(BTreeSet<String>);
 
 impl Identifiers {
-    fn new(&mut self, name: &str) -> String {
+    fn fresh(&mut self, name: &str) -> String {
         let plain: String =
             name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect();
         let mut identifier = plain.clone();
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn names_with_dots_never_meet() {
         let mut identifiers = Identifiers::default();
-        let names = ["a.b", "a_b", "a_b_2", "a.b.2", "0.w"].map(|name| identifiers.new(name));
+        let names = ["a.b", "a_b", "a_b_2", "a.b.2", "0.w"].map(|name| identifiers.fresh(name));
         assert_eq!(names, ["a_b", "a_b_2", "a_b_2_2", "a_b_2_3", "0_w"]);
     }
 }

@@ -62,7 +62,7 @@ fn both_sides(source: &Region, egraph: &EGraph, inputs: &[Id], class: Id, expres
 fn every_rule_fires_on_its_example_and_both_sides_agree() {
     for rule in all() {
         let graph = graph_of(rule.example);
-        let loaded = expand::load(&graph, graph.main_id(), &BTreeMap::new());
+        let loaded = expand::load(&graph, graph.main_id(), &BTreeMap::new(), None);
         let found = search(&loaded.egraph, &[rule]);
         assert!(
             found.len() >= graph.main().results.len(),
@@ -172,7 +172,7 @@ fn sampling_sees_a_wrong_rule() {
         result value "y" = n1
         "#,
     );
-    let loaded = expand::load(&graph, graph.main_id(), &BTreeMap::new());
+    let loaded = expand::load(&graph, graph.main_id(), &BTreeMap::new(), None);
     let three = Expression::Apply(Op::Constant { value: Literal::new(Dtype::F64, 3.0), shape: vec![3] }, Vec::new());
     let wrong = Expression::Apply(Op::Mul {}, vec![Expression::Class(loaded.inputs[0]), three]);
     let sides = both_sides(graph.main(), &loaded.egraph, &loaded.inputs, loaded.results[0], &wrong);
