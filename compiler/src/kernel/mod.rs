@@ -4,6 +4,7 @@
 //! Guarantees: the program computes what the graph means, in the graph's dtypes; the same graph gives the same program.
 //! Leaves out: machine code (`codegen`).
 
+mod access;
 mod affine;
 mod emit;
 pub mod evaluate;
